@@ -67,7 +67,7 @@ CLIPS = [
 
 CODECS = {
     "h264": ["-c:v", "libx264", "-preset", "veryfast", "-profile:v", "main",
-             "-pix_fmt", "yuv420p", "-g", "50", "-threads", "2",
+             "-pix_fmt", "yuv420p", "-g", "50", "-threads", "1",
              "-c:a", "aac", "-b:a", "64k"],
     "vp9": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8",
             "-pix_fmt", "yuv420p", "-g", "50", "-threads", "2",
@@ -113,7 +113,10 @@ def run_ffmpeg(args, stdin_bytes=None):
 
 
 def encode(codec, height, seconds, path):
-    """Pictures, strip, timecode and tone into one Matroska file."""
+    """Pictures, strip, timecode and tone into one file.
+
+    H.264 goes to MP4, whose edit list takes AAC's first packet away again;
+    Matroska would move the pictures by its length."""
     width, bits, strip_height = SHAPES[height]
     cells = b"".join(strip_cells(n) for n in range(seconds * FPS))
     timecode = (f"drawtext=fontfile={FONT}:timecode='00\\:00\\:00\\:00':"
@@ -139,11 +142,16 @@ def encode(codec, height, seconds, path):
         *CODECS[codec], "-b:v", str(bits), "-maxrate", str(bits * 5 // 4),
         "-bufsize", str(bits * 2), "-map_metadata", "-1",
         "-fflags", "+bitexact", "-flags:v", "+bitexact",
-        "-flags:a", "+bitexact", "-f", "matroska", path], cells)
+        "-flags:a", "+bitexact",
+        *PACKS["webm" if codec.startswith("vp") else "moov-last"], path],
+        cells)
 
 
 def pack(source, clip, path):
     """The same pictures, packed as the clip wants it."""
+    if clip.pack == "webm":
+        os.link(source, path)
+        return
     run_ffmpeg(["-i", source, "-map", "0", "-c", "copy",
                 "-map_metadata", "-1", "-fflags", "+bitexact",
                 *PACKS[clip.pack], path])
@@ -181,7 +189,7 @@ def make(folder, names=None):
         for clip in missing:
             key = (clip.codec, clip.height, clip.seconds)
             if key not in encoded:
-                encoded[key] = os.path.join(scratch, "%s-%d-%d.mkv" % key)
+                encoded[key] = os.path.join(scratch, "%s-%d-%d" % key)
                 encode(*key, encoded[key])
             packed = os.path.join(scratch, clip.name)
             pack(encoded[key], clip, packed)
