@@ -1,0 +1,3 @@
+libreelcache_a_SOURCES += \
+	src/shm/segment.c src/shm/segment.h \
+	src/shm/stats.def
