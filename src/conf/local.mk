@@ -1,0 +1,2 @@
+libreelcache_a_SOURCES += \
+	src/conf/options.def
