@@ -25,6 +25,7 @@
 #define SEGMENT_RUNS    1024u  /* ranges that arrive at the same time */
 #define SEGMENT_READERS 16384u /* media responses at a time, per worker */
 #define SEGMENT_TOUCHES 16384u /* a power of two */
+#define SEGMENT_ADDRESS_CELLS 8192u
 
 enum stat_no {
 #define STAT(name, type, help) STAT_##name,
@@ -94,7 +95,22 @@ struct segment_worker {
 	_Atomic uint8_t waits[SEGMENT_RUNS];
 	/* when a chunk was last read, monotonic seconds, by hash */
 	_Atomic uint32_t touches[SEGMENT_TOUCHES];
+	/* open connections by client address, two hashes: worker/limits.h */
+	_Atomic uint32_t addresses[2][SEGMENT_ADDRESS_CELLS];
 	struct segment_reader readers[SEGMENT_READERS];
+};
+
+/* An object whose record is not committed yet, so that a successor of the
+ * prefetcher knows it.  Written by the prefetcher; the bytes are those of
+ * store/layout.h, checked by who reads them. */
+#define SEGMENT_YOUNG 512u
+struct segment_young {
+	_Atomic uint32_t used; /* 1 = whole */
+	uint32_t key_bytes;
+	uint32_t record_bytes;
+	uint32_t unused;
+	uint8_t key[256];
+	uint8_t record[2304];
 };
 
 enum segment_proc_no {
@@ -121,7 +137,10 @@ struct segment {
 	_Atomic uint32_t store_epoch; /* chunks of older ones need a CRC check */
 	_Atomic uint32_t runs_top;    /* rows from here on were never used */
 	_Atomic uint64_t prefetcher_lives; /* grows by one per new prefetcher */
+	_Atomic uint64_t next_object_no; /* numbers are never used twice, */
+	_Atomic uint64_t next_run_no;    /* not by a successor either */
 	struct segment_run runs[SEGMENT_RUNS];
+	struct segment_young young[SEGMENT_YOUNG];
 	struct segment_stats stats[SEGMENT_PROCS];
 	struct segment_worker workers[SEGMENT_WORKERS];
 };
