@@ -11,6 +11,7 @@ import collections
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -58,17 +59,36 @@ def enter_namespace():
 
     There loopback has the MTU of a wire and TCP's congestion control is
     cubic for every server: with an MTU of 65536 a small range can wait 40 ms,
-    and BBR costs two to three times the CPU of a transfer on loopback."""
+    and BBR costs two to three times the CPU of a transfer on loopback.  The
+    routes say cubic, since a namespace may not make it its default unless
+    the machine allows it."""
     if os.environ.get("REELCACHE_BENCH_NETWORK") != "own":
         how = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
         os.environ["REELCACHE_BENCH_NETWORK"] = "own"
         os.execvp(how[0], how + [sys.executable] + sys.argv)
+    local = ["dev", "lo", "table", "local", "proto", "kernel", "scope",
+             "host", "src", "127.0.0.1", "congctl", "cubic"]
     for command in (["ip", "link", "set", "lo", "mtu", "1500", "up"],
-                    ["sysctl", "-qw",
-                     "net.ipv4.tcp_congestion_control=cubic"]):
+                    ["ip", "route", "replace", "local", "127.0.0.0/8", *local],
+                    ["ip", "route", "replace", "local", "127.0.0.1", *local]):
         done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
         if done.returncode != 0:
             die(f"{' '.join(command)}: {done.stderr.decode().strip()}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()):
+            accepted, _ = server.accept()
+            with accepted:
+                used = accepted.getsockopt(socket.IPPROTO_TCP,
+                                           socket.TCP_CONGESTION, 16)
+    if used.rstrip(b"\0") != b"cubic":
+        die(f"congestion control is {used}, not cubic")
+
+
+def raise_descriptors():
+    """Servers inherit it: thousands of connections are held."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def free_port():
@@ -252,7 +272,6 @@ NGINX_CACHE = """
             proxy_cache_lock on;
             proxy_cache_lock_timeout 60s;
             proxy_cache_lock_age 60s;
-            proxy_max_temp_file_size 0;
 {extra}
         }}
     }}
@@ -279,7 +298,7 @@ NGINX_STATIC = """
         listen 127.0.0.1:{port} reuseport backlog=4096;
         root {root};
         # any name under /any/ stands for one file: ever new cold objects
-        location /any/ {{ alias {root}/any.bin; }}
+        location ~ ^/any/ {{ alias {root}/any.bin; }}
     }}
 }}
 """
@@ -327,7 +346,8 @@ def reelcache_program():
 class Reelcache(Server):
     """The server all this is about, with two workers."""
 
-    def __init__(self, folder, origin_port, size="16G", extra=None):
+    def __init__(self, folder, origin_port, size="16G", prefix="/",
+                 extra=None):
         super().__init__(folder, "reelcache")
         self.source = "bench"
         cache = os.path.join(self.folder, "cache")
@@ -341,7 +361,7 @@ class Reelcache(Server):
             "cache": {"path": cache, "size": size},
             "listen:bench": {"address": f"127.0.0.1:{self.port}"},
             "source:bench": {
-                "url": f"http://127.0.0.1:{origin_port}/{{id}}",
+                "url": f"http://127.0.0.1:{origin_port}{prefix}{{id}}",
                 "allow_private": "yes"},
         }
         for section, rows in (extra or {}).items():

@@ -430,6 +430,8 @@ static void run(void)
 
 	bench.begun_us = now_us();
 	silent_since = bench.begun_us;
+	for (no = 0; no < bench.opt.connections; no++)
+		bench.peers[no].fd = -1;
 	for (no = 0; no < bench.opt.connections; no++) {
 		peer_open(&bench.peers[no], no);
 		if (no % 64 == 63)
