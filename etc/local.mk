@@ -1,1 +1,1 @@
-# etc
+EXTRA_DIST += etc/reelcache.ini

@@ -127,74 +127,71 @@ done:
 
 /* ---- addresses ---------------------------------------------------------- */
 
-static int parse_port(const char *text, uint16_t *out)
+/* Digits, 0 to 65535. */
+static bool port_valid(const char *text)
 {
 	unsigned long port = 0;
 
 	if (*text == '\0' || strlen(text) > 5)
-		return -EINVAL;
+		return false;
 	for (; *text != '\0'; text++) {
 		if (*text < '0' || *text > '9')
-			return -EINVAL;
+			return false;
 		port = port * 10 + (unsigned long)(*text - '0');
 	}
-	/* 0 would give each worker a port of its own */
-	if (port == 0 || port > 65535)
-		return -EINVAL;
-	*out = htons((uint16_t)port);
-	return 0;
+	return port <= 65535;
 }
 
-int conf_parse_address(const char *text, struct sockaddr_storage *out,
-		       socklen_t *out_bytes)
-{
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)out;
-	struct sockaddr_in *in4 = (struct sockaddr_in *)(void *)out;
-	const char *colon = strrchr(text, ':');
-	char host[64];
-	size_t len;
-	uint16_t port;
+#define ADDRESS_BYTES 128u
 
-	if (colon == NULL || parse_port(colon + 1, &port) < 0)
-		return -EINVAL;
+/* ADDRESS:PORT, [ADDRESS]:PORT (with %INTERFACE or without) or *:PORT in the
+ * one way in which equal ones look equal; the master makes sockets of it.
+ * False: it is none of them. */
+static bool read_address(const char *text, char out[ADDRESS_BYTES])
+{
+	const char *colon = strrchr(text, ':');
+	char host[ADDRESS_BYTES / 2], plain[INET6_ADDRSTRLEN], *scope;
+	unsigned char bits[16];
+	size_t len;
+	int family = AF_INET;
+
+	if (colon == NULL || !port_valid(colon + 1))
+		return false;
 	len = (size_t)(colon - text);
 	if (len == 0 || len >= sizeof(host))
-		return -EINVAL;
+		return false;
 	memcpy(host, text, len);
 	host[len] = '\0';
-	memset(out, 0, sizeof(*out));
 	if (strcmp(host, "*") == 0) {
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = port;
-		in6->sin6_addr = in6addr_any;
-		*out_bytes = sizeof(*in6);
-		return 0;
+		(void)snprintf(out, ADDRESS_BYTES, "*:%d", atoi(colon + 1));
+		return true;
 	}
 	if (host[0] == '[' && host[len - 1] == ']') {
+		family = AF_INET6;
 		host[len - 1] = '\0';
-		if (inet_pton(AF_INET6, host + 1, &in6->sin6_addr) != 1)
-			return -EINVAL;
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = port;
-		*out_bytes = sizeof(*in6);
-		return 0;
+		memmove(host, host + 1, len - 1);
 	}
-	if (inet_pton(AF_INET, host, &in4->sin_addr) != 1)
-		return -EINVAL;
-	in4->sin_family = AF_INET;
-	in4->sin_port = port;
-	*out_bytes = sizeof(*in4);
-	return 0;
+	scope = strchr(host, '%');
+	if (scope != NULL) {
+		if (family != AF_INET6 || scope[1] == '\0')
+			return false;
+		*scope++ = '\0';
+	}
+	if (inet_pton(family, host, bits) != 1 ||
+	    inet_ntop(family, bits, plain, sizeof(plain)) == NULL)
+		return false;
+	(void)snprintf(out, ADDRESS_BYTES, "%s%%%s:%d", plain,
+		       scope != NULL ? scope : "", atoi(colon + 1));
+	return true;
 }
 
+/* Port 0 is a new one each time. */
 static bool same_address(const char *a, const char *b)
 {
-	struct sockaddr_storage sa, sb;
-	socklen_t na, nb;
+	char one[ADDRESS_BYTES], two[ADDRESS_BYTES];
 
-	return conf_parse_address(a, &sa, &na) == 0 &&
-	       conf_parse_address(b, &sb, &nb) == 0 && na == nb &&
-	       memcmp(&sa, &sb, na) == 0;
+	return read_address(a, one) && read_address(b, two) &&
+	       strcmp(one, two) == 0 && strcmp(strrchr(one, ':'), ":0") != 0;
 }
 
 /* ---- sections as wholes ------------------------------------------------- */
@@ -244,15 +241,14 @@ static void check_listen(struct load *ld)
 {
 	struct conf_listen *li = ld->values;
 	unsigned int line = line_of(ld, "address");
-	struct sockaddr_storage sa;
-	socklen_t bytes;
+	char plain[ADDRESS_BYTES];
 
 	if (line == 0)
 		line = ld->section_line;
-	if (conf_parse_address(li->address, &sa, &bytes) < 0) {
+	if (!read_address(li->address, plain)) {
 		blame(ld, line,
 		      "[listen:%s] address = %s: is not ADDRESS:PORT, "
-		      "[ADDRESS]:PORT or *:PORT with numbers, port 1 to 65535",
+		      "[ADDRESS]:PORT or *:PORT in numbers, port 0 to 65535",
 		      li->name, li->address);
 		return;
 	}

@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #include "util/base.h"
 
@@ -132,12 +131,6 @@ int conf_check_reload(const struct conf *old, const struct conf *new,
 /* The source of this name, or NULL. */
 const struct conf_source *conf_find_source(const struct conf *conf,
 					   const char *name, size_t name_bytes);
-
-/* "address:port", "[address]:port" or "*:port" (any address: [::]:port, for
- * a socket of both families) to a socket address.  Numbers only, no names.
- * 0 or -EINVAL. */
-int conf_parse_address(const char *text, struct sockaddr_storage *out,
-		       socklen_t *out_bytes) MUSTCHECK;
 
 /* Every option with its value; conf_load() reads it to an equal conf.
  * 0 or -errno of the stream. */
