@@ -103,7 +103,7 @@ static int make_folders(const char *path, mode_t mode,
 	}
 	if (mkdir(part, mode) < 0)
 		return errno == EEXIST ? 0 : -errno;
-	if (who->change && chown(part, who->uid, who->gid) < 0)
+	if (who->change && lchown(part, who->uid, who->gid) < 0)
 		return -errno;
 	return 0;
 }
@@ -179,26 +179,26 @@ int prepare_cache(const struct conf *conf, const struct identity *who,
 static int make_log(const char *option, const char *path,
 		    const struct identity *who, struct fault *fault)
 {
-	struct stat st;
+	const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY |
+			  O_NONBLOCK;
 	int rc = 0;
 	int fd;
 
 	if (path[0] == '\0')
 		return 0;
-	fd = open(path,
-		  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY |
-			  O_NONBLOCK,
-		  0640);
+	/* only a file that is new for sure is given away: a link put there
+	 * by the user must not make a file of root's his own */
+	fd = open(path, flags | O_CREAT | O_EXCL, 0640);
+	if (fd >= 0) {
+		if (who->change && fchown(fd, who->uid, who->gid) < 0)
+			rc = -errno;
+	} else if (errno == EEXIST) {
+		fd = open(path, flags);
+	}
 	if (fd < 0)
-		return fault_set(fault, -errno, EXIT_FAILURE,
-				 "[main] %s = %s: %s", option, path,
-				 strerror(errno));
-	if (fstat(fd, &st) < 0)
 		rc = -errno;
-	else if (who->change && S_ISREG(st.st_mode) &&
-		 st.st_uid != who->uid && fchown(fd, who->uid, who->gid) < 0)
-		rc = -errno;
-	close(fd);
+	else
+		close(fd);
 	if (rc < 0)
 		return fault_set(fault, rc, EXIT_FAILURE, "[main] %s = %s: %s",
 				 option, path, strerror(-rc));
@@ -268,7 +268,7 @@ static int bind_admin(const struct sockaddr_un *sun,
 	(void)umask(umask_before);
 	if (rc < 0)
 		goto no_bind;
-	if (who->change && chown(sun->sun_path, who->uid, who->gid) < 0)
+	if (who->change && lchown(sun->sun_path, who->uid, who->gid) < 0)
 		rc = -errno;
 	if (rc == 0 && listen(fd, 64) < 0)
 		rc = -errno;
