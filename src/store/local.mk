@@ -1,5 +1,10 @@
 libreelcache_a_SOURCES += \
+	src/store/catalog.c src/store/catalog.h \
 	src/store/chunk.c src/store/chunk.h \
+	src/store/fill.c src/store/fill.h \
 	src/store/index.c src/store/index.h \
+	src/store/inflight.c src/store/inflight.h \
+	src/store/journal.c src/store/journal.h \
 	src/store/layout.c src/store/layout.h \
-	src/store/store.h
+	src/store/readers.c src/store/readers.h \
+	src/store/store.c src/store/store.h

@@ -1,0 +1,1154 @@
+#include "store/catalog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "store/chunk.h"
+#include "store/fill.h"
+#include "util/log.h"
+
+#define PATH_BYTES     4200
+#define READERS_AGE_MS 50
+#define DISK_BAD_MS    5000
+#define LOAD_ATTEMPTS  3
+
+/* ---- small helpers ---- */
+
+static const char *path_of(const struct catalog *cat, const char *name,
+			   char path[PATH_BYTES])
+{
+	snprintf(path, PATH_BYTES, "%s/%s", cat->opts.path, name);
+	return path;
+}
+
+static uint64_t disk_bytes(const struct extent *ex)
+{
+	return chunk_disk_bytes(span_len(ex->span));
+}
+
+static uint64_t chunk_no_of(const struct extent *ex)
+{
+	return ex->span.from / ex->object->record->chunk_bytes;
+}
+
+static struct extent_key key_of(const struct extent *ex)
+{
+	struct extent_key key;
+
+	extent_key_make(&key, ex->object->record->object_no,
+			ex->object->record->generation, ex->span.from);
+	return key;
+}
+
+static void tell(struct catalog *cat, struct object *obj)
+{
+	if (cat->opts.changed != NULL && !obj->retired)
+		cat->opts.changed(cat->opts.ctx, obj);
+}
+
+uint64_t catalog_new_run_no(struct catalog *cat)
+{
+	return atomic_fetch_add(&cat->opts.seg->next_run_no, 1);
+}
+
+static void raise_to(_Atomic uint64_t *number, uint64_t least)
+{
+	if (atomic_load(number) < least)
+		atomic_store(number, least);
+}
+
+/* ---- the journal's side ---- */
+
+static void add_op(struct catalog *cat, struct journal_op *op, bool urgent)
+{
+	if (op == NULL) {
+		/* the index lags behind what is in memory: workers ask more
+		 * than they need to, until the next start checks it */
+		log_error("ev=no_memory for=journal");
+		return;
+	}
+	journal_add(cat->journal, op, urgent);
+}
+
+static void journal_extent(struct catalog *cat, struct extent *ex)
+{
+	struct journal_op *op = journal_new(JOURNAL_PUT_EXTENT);
+
+	if (op != NULL) {
+		op->extent_key = key_of(ex);
+		op->extent = (struct extent_record){ .to_off = ex->span.to,
+						     .run_no = ex->run_no,
+						     .crc = ex->crc,
+						     .epoch = ex->epoch };
+		op->owner = ex;
+	}
+	add_op(cat, op, false);
+}
+
+static void journal_drop_extent(struct catalog *cat, const struct extent *ex)
+{
+	struct journal_op *op = journal_new(JOURNAL_DELETE_EXTENT);
+
+	if (op != NULL)
+		op->extent_key = key_of(ex);
+	add_op(cat, op, false);
+}
+
+static struct journal_op *object_op(enum journal_type type,
+				    const struct object *obj)
+{
+	struct journal_op *op = journal_new(type);
+
+	if (op == NULL)
+		return NULL;
+	op->key = strdup(obj->key);
+	op->key_bytes = obj->key_bytes;
+	if (op->key == NULL) {
+		journal_free(op);
+		return NULL;
+	}
+	return op;
+}
+
+static void journal_object(struct catalog *cat, const struct object *obj)
+{
+	struct journal_op *op = object_op(JOURNAL_PUT_OBJECT, obj);
+	size_t bytes = object_record_bytes(obj->record);
+
+	if (op != NULL) {
+		op->record = malloc(bytes);
+		if (op->record != NULL) {
+			memcpy(op->record, obj->record, bytes);
+			op->number = obj->young;
+		} else {
+			journal_free(op);
+			op = NULL;
+		}
+	}
+	add_op(cat, op, false);
+}
+
+/* ---- young objects: known to a successor before they are committed ---- */
+
+static void young_put(struct catalog *cat, struct object *obj)
+{
+	struct segment *seg = cat->opts.seg;
+	uint32_t row = 0;
+
+	while (row < SEGMENT_YOUNG && atomic_load(&seg->young[row].used))
+		row++;
+	if (row == SEGMENT_YOUNG)
+		return; /* only a kill within the next moments could matter */
+	seg->young[row].key_bytes = obj->key_bytes;
+	seg->young[row].record_bytes =
+		(uint32_t)object_record_bytes(obj->record);
+	memcpy(seg->young[row].key, obj->key, obj->key_bytes);
+	memcpy(seg->young[row].record, obj->record,
+	       seg->young[row].record_bytes);
+	atomic_store(&seg->young[row].used, 1);
+	obj->young = row + 1;
+}
+
+static void young_drop(struct catalog *cat, uint32_t young)
+{
+	if (young > 0)
+		atomic_store(&cat->opts.seg->young[young - 1].used, 0);
+}
+
+/* ---- objects ---- */
+
+struct object *catalog_find(struct catalog *cat, const char *key,
+			    size_t key_bytes)
+{
+	struct object *obj;
+
+	HASH_FIND(by_key, cat->objects, key, key_bytes, obj);
+	return obj;
+}
+
+struct object *catalog_add(struct catalog *cat, const char *key,
+			   size_t key_bytes)
+{
+	struct object *obj = calloc(1, sizeof(*obj) + key_bytes + 1);
+
+	if (obj == NULL)
+		return NULL;
+	memcpy(obj->key, key, key_bytes);
+	obj->key_bytes = (uint32_t)key_bytes;
+	HASH_ADD(by_key, cat->objects, key, key_bytes, obj);
+	return obj;
+}
+
+static void free_object(struct object *obj)
+{
+	must(obj->count == 0);
+	free(obj->extents);
+	free(obj->record);
+	free(obj);
+}
+
+/* What was stored of obj, as an object of its own. */
+static int retire(struct catalog *cat, struct object *obj)
+{
+	struct object *old = calloc(1, sizeof(*old) + obj->key_bytes + 1);
+
+	if (old == NULL)
+		return -ENOMEM;
+	memcpy(old->key, obj->key, obj->key_bytes);
+	old->key_bytes = obj->key_bytes;
+	old->retired = true;
+	old->record = obj->record;
+	old->extents = obj->extents;
+	old->count = obj->count;
+	old->capacity = obj->capacity;
+	old->stored_bytes = obj->stored_bytes;
+	for (size_t n = 0; n < old->count; n++)
+		old->extents[n]->object = old;
+	obj->record = NULL;
+	obj->extents = NULL;
+	obj->count = obj->capacity = 0;
+	obj->stored_bytes = 0;
+	TAILQ_INSERT_TAIL(&cat->retired, old, retired_link);
+	return 0;
+}
+
+int catalog_set_record(struct catalog *cat, struct object *obj,
+		       const struct object_record *record, bool other_version)
+{
+	struct object_record *copy = calloc(1, sizeof(*copy));
+	int rc;
+
+	if (copy == NULL)
+		return -ENOMEM;
+	memcpy(copy, record, object_record_bytes(record));
+	if (obj->record != NULL) {
+		copy->object_no = obj->record->object_no;
+		copy->generation =
+			obj->record->generation + (other_version ? 1 : 0);
+		if (!other_version)
+			copy->chunk_bytes = obj->record->chunk_bytes;
+	} else {
+		copy->object_no =
+			atomic_fetch_add(&cat->opts.seg->next_object_no, 1);
+		copy->generation = 1;
+	}
+	if (obj->record != NULL && other_version) {
+		rc = retire(cat, obj);
+		if (rc < 0) {
+			free(copy);
+			return rc;
+		}
+		stat_add(cat->opts.stats, STAT_generations, 1);
+	}
+	free(obj->record);
+	obj->record = copy;
+	obj->kept = (copy->flags & OBJECT_NO_STORE) == 0;
+	if (!obj->kept)
+		return 0;
+	young_put(cat, obj);
+	journal_object(cat, obj);
+	return 0;
+}
+
+/* ---- extents ---- */
+
+size_t catalog_extent_index(const struct object *obj, uint64_t off)
+{
+	size_t low = 0, high = obj->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (obj->extents[middle]->span.to <= off)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+struct extent *catalog_extent_at(const struct object *obj, uint64_t off)
+{
+	size_t n = catalog_extent_index(obj, off);
+
+	if (n == obj->count || obj->extents[n]->span.from > off)
+		return NULL;
+	return obj->extents[n];
+}
+
+uint64_t catalog_next_present(const struct object *obj, uint64_t off)
+{
+	size_t n = catalog_extent_index(obj, off);
+
+	if (n == obj->count)
+		return SIZE_UNKNOWN;
+	return max_u64(off, obj->extents[n]->span.from);
+}
+
+static int insert_extent(struct object *obj, struct extent *ex)
+{
+	size_t n = catalog_extent_index(obj, ex->span.from);
+
+	if (n < obj->count && obj->extents[n]->span.from < ex->span.to)
+		return -EEXIST;
+	if (obj->count == obj->capacity) {
+		size_t capacity = obj->capacity ? obj->capacity * 2 : 8;
+		struct extent **extents =
+			realloc(obj->extents, capacity * sizeof(*extents));
+
+		if (extents == NULL)
+			return -ENOMEM;
+		obj->extents = extents;
+		obj->capacity = capacity;
+	}
+	memmove(&obj->extents[n + 1], &obj->extents[n],
+		(obj->count - n) * sizeof(*obj->extents));
+	obj->extents[n] = ex;
+	obj->count++;
+	return 0;
+}
+
+static int new_extent(struct catalog *cat, struct object *obj,
+		      const struct extent *like, struct extent **out)
+{
+	struct extent *ex = malloc(sizeof(*ex));
+	int rc;
+
+	if (ex == NULL)
+		return -ENOMEM;
+	*ex = *like;
+	ex->object = obj;
+	rc = insert_extent(obj, ex);
+	if (rc < 0) {
+		free(ex);
+		return rc;
+	}
+	TAILQ_INSERT_TAIL(&cat->queue, ex, queue);
+	obj->stored_bytes += span_len(ex->span);
+	cat->extents++;
+	*out = ex;
+	return 0;
+}
+
+int catalog_add_extent(struct catalog *cat, struct object *obj,
+		       struct span span, uint64_t run_no, uint32_t crc,
+		       struct inflight *inflight)
+{
+	struct extent like = { .span = span,
+			       .run_no = run_no,
+			       .crc = crc,
+			       .epoch = cat->epoch,
+			       .seen_s = (uint32_t)(cat->now_ms / 1000),
+			       .state = EXTENT_COMMITTING,
+			       .inflight = inflight };
+	struct extent *ex;
+	int rc;
+
+	must(span.from < span.to);
+	must(span.from / obj->record->chunk_bytes ==
+	     (span.to - 1) / obj->record->chunk_bytes);
+	rc = new_extent(cat, obj, &like, &ex);
+	if (rc < 0)
+		return rc;
+	if (inflight != NULL)
+		inflight_commit_begin(inflight);
+	journal_extent(cat, ex);
+	return 0;
+}
+
+/* The file is unlinked at once, so that its space can be used; the record
+ * follows.  A crash in between leaves a record without a file, which reads
+ * as absent. */
+static void drop_extent(struct catalog *cat, struct extent *ex)
+{
+	struct object *obj = ex->object;
+	size_t n = catalog_extent_index(obj, ex->span.from);
+
+	must(n < obj->count && obj->extents[n] == ex);
+	if (ex->state == EXTENT_COMMITTING || ex->state == EXTENT_VERIFYING) {
+		ex->doomed = true; /* the journal still refers to it */
+		return;
+	}
+	(void)chunk_unlink(cat->chunks_fd, ex->run_no, chunk_no_of(ex));
+	journal_drop_extent(cat, ex);
+	memmove(&obj->extents[n], &obj->extents[n + 1],
+		(obj->count - n - 1) * sizeof(*obj->extents));
+	obj->count--;
+	obj->stored_bytes -= span_len(ex->span);
+	cat->used_bytes -= disk_bytes(ex);
+	cat->extents--;
+	TAILQ_REMOVE(&cat->queue, ex, queue);
+	free(ex);
+}
+
+void catalog_purge(struct catalog *cat, struct object *obj, bool drop,
+		   uint64_t *chunks, uint64_t *bytes)
+{
+	for (size_t n = obj->count; n-- > 0;) {
+		*chunks += 1;
+		*bytes += span_len(obj->extents[n]->span);
+		drop_extent(cat, obj->extents[n]);
+	}
+	if (!drop)
+		return;
+	if (obj->kept && !obj->retired)
+		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
+	if (!obj->retired)
+		HASH_DELETE(by_key, cat->objects, obj);
+	if (obj->count == 0) {
+		if (obj->retired)
+			TAILQ_REMOVE(&cat->retired, obj, retired_link);
+		free_object(obj);
+	} else if (!obj->retired) { /* doomed extents: wait for the journal */
+		obj->retired = true;
+		TAILQ_INSERT_TAIL(&cat->retired, obj, retired_link);
+	}
+}
+
+/* ---- space ---- */
+
+static uint32_t last_touch(const struct catalog *cat, const struct extent *ex)
+{
+	struct segment *seg = cat->opts.seg;
+	uint32_t row = segment_touch_row(ex->run_no, chunk_no_of(ex));
+	uint32_t last = 0;
+
+	for (uint32_t w = 0; w < SEGMENT_WORKERS; w++) {
+		uint32_t at;
+
+		if (atomic_load_explicit(
+			    &seg->procs[SEGMENT_PROC_WORKER0 + w].pid,
+			    memory_order_relaxed) == 0)
+			continue;
+		at = atomic_load_explicit(&seg->workers[w].touches[row],
+					  memory_order_relaxed);
+		if (at > last)
+			last = at;
+	}
+	return last;
+}
+
+static bool spared(struct catalog *cat, struct extent *ex)
+{
+	uint32_t touched;
+
+	if (ex->state == EXTENT_COMMITTING || ex->state == EXTENT_VERIFYING)
+		return true;
+	touched = last_touch(cat, ex);
+	if (touched > ex->seen_s) { /* used since it was last looked at */
+		ex->seen_s = touched;
+		return true;
+	}
+	readers_refresh(&cat->readers, cat->now_ms, READERS_AGE_MS);
+	return readers_need(&cat->readers, ex->object->record->object_no,
+			    ex->object->record->generation, ex->span,
+			    cat->opts.spare_bytes);
+}
+
+/* First in, first out, but what was used or is wanted goes round again. */
+static bool evict_one(struct catalog *cat)
+{
+	uint64_t tries = cat->extents * 2;
+	struct extent *ex;
+
+	while (tries-- > 0 && (ex = TAILQ_FIRST(&cat->queue)) != NULL) {
+		if (spared(cat, ex)) {
+			TAILQ_REMOVE(&cat->queue, ex, queue);
+			TAILQ_INSERT_TAIL(&cat->queue, ex, queue);
+			continue;
+		}
+		stat_add(cat->opts.stats, STAT_evicted_chunks, 1);
+		stat_add(cat->opts.stats, STAT_evicted_bytes,
+			 span_len(ex->span));
+		drop_extent(cat, ex);
+		return true;
+	}
+	return false;
+}
+
+int catalog_reserve(struct catalog *cat, uint64_t bytes)
+{
+	if (cat->disk_bad_ms > cat->now_ms)
+		return -ENOSPC;
+	while (cat->used_bytes + bytes > cat->opts.size_bytes)
+		if (!evict_one(cat))
+			return -ENOSPC;
+	cat->used_bytes += bytes;
+	return 0;
+}
+
+void catalog_release(struct catalog *cat, uint64_t bytes)
+{
+	must(cat->used_bytes >= bytes);
+	cat->used_bytes -= bytes;
+}
+
+/* ---- CRC ---- */
+
+void catalog_verify(struct catalog *cat, struct extent *ex)
+{
+	struct journal_op *op;
+
+	if (ex->state != EXTENT_SUSPECT)
+		return;
+	op = journal_new(JOURNAL_VERIFY);
+	if (op == NULL)
+		return;
+	op->extent.run_no = ex->run_no;
+	op->extent.to_off = ex->span.to;
+	op->extent.crc = ex->crc;
+	op->from_off = ex->span.from;
+	op->chunk_no = chunk_no_of(ex);
+	op->owner = ex;
+	ex->state = EXTENT_VERIFYING;
+	cat->verify_left++;
+	add_op(cat, op, true);
+}
+
+void catalog_check_file(struct catalog *cat, struct extent *ex)
+{
+	int64_t bytes;
+
+	if (ex->state != EXTENT_READY && ex->state != EXTENT_SUSPECT)
+		return;
+	bytes = chunk_size(cat->chunks_fd, ex->run_no, chunk_no_of(ex));
+	if (bytes >= 0 && (uint64_t)bytes >= span_len(ex->span))
+		return;
+	log_warning("ev=chunk_damaged key=%s from=%llu why=%s",
+		    ex->object->key, (unsigned long long)ex->span.from,
+		    bytes < 0 ? "gone" : "short");
+	stat_add(cat->opts.stats, STAT_damaged_chunks, 1);
+	drop_extent(cat, ex);
+}
+
+/* ---- what the journal has done ---- */
+
+static void disk_failed(struct catalog *cat, int rc)
+{
+	stat_add(cat->opts.stats, STAT_disk_errors, 1);
+	cat->disk_bad_ms = cat->now_ms + DISK_BAD_MS;
+	log_error("ev=disk_failed what=index errno=%d unstored_ms=%d", -rc,
+		  DISK_BAD_MS);
+}
+
+static void extent_committed(struct catalog *cat, struct extent *ex, int rc)
+{
+	struct object *obj = ex->object;
+
+	ex->state = EXTENT_READY;
+	if (ex->inflight != NULL)
+		inflight_commit_done(ex->inflight);
+	ex->inflight = NULL;
+	if (rc < 0) {
+		disk_failed(cat, rc);
+		ex->doomed = true;
+	}
+	if (ex->doomed)
+		drop_extent(cat, ex);
+	tell(cat, obj);
+}
+
+static void extent_verified(struct catalog *cat, struct extent *ex, int rc)
+{
+	struct object *obj = ex->object;
+
+	cat->verify_left--;
+	if (rc < 0) {
+		log_warning("ev=chunk_damaged key=%s from=%llu why=%s",
+			    obj->key, (unsigned long long)ex->span.from,
+			    rc == -EUCLEAN ? "crc" : strerror(-rc));
+		stat_add(cat->opts.stats, STAT_damaged_chunks, 1);
+		cat->verify_bad++;
+		ex->state = EXTENT_SUSPECT;
+		drop_extent(cat, ex);
+		tell(cat, obj);
+		return;
+	}
+	stat_add(cat->opts.stats, STAT_verified_chunks, 1);
+	cat->verify_good++;
+	if (ex->doomed || ex->epoch == cat->epoch) {
+		ex->state = EXTENT_READY;
+		if (ex->doomed)
+			drop_extent(cat, ex);
+		tell(cat, obj);
+		return;
+	}
+	ex->epoch = cat->epoch;
+	ex->state = EXTENT_COMMITTING;
+	journal_extent(cat, ex);
+}
+
+static void object_committed(struct catalog *cat, struct journal_op *op)
+{
+	struct object *obj = catalog_find(cat, op->key, op->key_bytes);
+
+	young_drop(cat, (uint32_t)op->number);
+	if (obj != NULL && obj->young == (uint32_t)op->number)
+		obj->young = 0;
+	if (op->rc < 0)
+		disk_failed(cat, op->rc);
+}
+
+void catalog_reap(struct catalog *cat)
+{
+	struct journal_ops done;
+	struct journal_op *op;
+
+	TAILQ_INIT(&done);
+	journal_reap(cat->journal, &done);
+	while ((op = TAILQ_FIRST(&done)) != NULL) {
+		TAILQ_REMOVE(&done, op, link);
+		if (op->type == JOURNAL_PUT_EXTENT)
+			extent_committed(cat, op->owner, op->rc);
+		else if (op->type == JOURNAL_VERIFY)
+			extent_verified(cat, op->owner, op->rc);
+		else if (op->type == JOURNAL_PUT_OBJECT)
+			object_committed(cat, op);
+		journal_free(op);
+	}
+}
+
+int catalog_bell(const struct catalog *cat)
+{
+	return journal_bell(cat->journal);
+}
+
+static bool retired_is_read(const struct catalog *cat, const struct object *obj)
+{
+	size_t count;
+
+	(void)readers_of(&cat->readers, obj->record->object_no,
+			 obj->record->generation, &count);
+	return count > 0;
+}
+
+static void sweep_retired(struct catalog *cat)
+{
+	uint64_t chunks = 0, bytes = 0;
+	struct object *obj, *next;
+
+	if (TAILQ_EMPTY(&cat->retired))
+		return;
+	readers_refresh(&cat->readers, cat->now_ms, READERS_AGE_MS);
+	for (obj = TAILQ_FIRST(&cat->retired); obj != NULL; obj = next) {
+		next = TAILQ_NEXT(obj, retired_link);
+		if (!retired_is_read(cat, obj))
+			catalog_purge(cat, obj, true, &chunks, &bytes);
+	}
+}
+
+void catalog_tick(struct catalog *cat, uint64_t now_ms)
+{
+	struct segment_stats *stats = cat->opts.stats;
+
+	cat->now_ms = now_ms;
+	sweep_retired(cat);
+	stat_set(stats, STAT_stored_bytes, cat->used_bytes);
+	stat_set(stats, STAT_scratch_bytes, cat->scratch_used);
+	stat_set(stats, STAT_stored_chunks, cat->extents);
+	stat_set(stats, STAT_stored_objects,
+		 HASH_CNT(by_key, cat->objects));
+}
+
+/* ---- opening ---- */
+
+static void load_object(void *ctx, const char *key, size_t key_bytes,
+			const struct object_record *rec)
+{
+	struct catalog *cat = ctx;
+	struct object *obj = catalog_find(cat, key, key_bytes);
+
+	if (obj == NULL)
+		obj = catalog_add(cat, key, key_bytes);
+	if (obj == NULL)
+		return;
+	/* rows of segment.young come in any order: the newest one counts */
+	if (obj->record != NULL &&
+	    (obj->record->generation > rec->generation ||
+	     (obj->record->generation == rec->generation &&
+	      obj->record->stored_s > rec->stored_s)))
+		return;
+	if (obj->record == NULL)
+		obj->record = calloc(1, sizeof(*obj->record));
+	if (obj->record == NULL)
+		return;
+	memcpy(obj->record, rec, object_record_bytes(rec));
+	obj->kept = true;
+	raise_to(&cat->opts.seg->next_object_no, rec->object_no + 1);
+}
+
+/* Objects by number, only while the extents are loaded. */
+struct load {
+	struct catalog *cat;
+	struct object **by_no;
+	size_t count;
+	bool sorted;
+	uint64_t orphans;
+	uint64_t dangling;
+};
+
+static int order_by_no(const void *a, const void *b)
+{
+	const struct object *const *x = a, *const *y = b;
+	uint64_t m = (*x)->record->object_no, n = (*y)->record->object_no;
+
+	return m < n ? -1 : m > n;
+}
+
+static struct object *find_no(struct load *ld, uint64_t object_no)
+{
+	struct object_record record = { .object_no = object_no };
+	struct object key = { .record = &record }, *k = &key, **found;
+
+	found = bsearch(&k, ld->by_no, ld->count, sizeof(*ld->by_no),
+			order_by_no);
+	return found != NULL ? *found : NULL;
+}
+
+static int list_by_no(struct load *ld)
+{
+	struct object *obj, *next;
+
+	ld->by_no = calloc(HASH_CNT(by_key, ld->cat->objects) + 1,
+			   sizeof(*ld->by_no));
+	if (ld->by_no == NULL)
+		return -ENOMEM;
+	HASH_ITER(by_key, ld->cat->objects, obj, next)
+		if (obj->record != NULL)
+			ld->by_no[ld->count++] = obj;
+	qsort(ld->by_no, ld->count, sizeof(*ld->by_no), order_by_no);
+	return 0;
+}
+
+static void only_objects(void *ctx UNUSED, uint64_t object_no UNUSED,
+			 uint32_t generation UNUSED, uint64_t from_off UNUSED,
+			 const struct extent_record *rec UNUSED)
+{
+}
+
+static void no_objects(void *ctx UNUSED, const char *key UNUSED,
+		       size_t key_bytes UNUSED,
+		       const struct object_record *rec UNUSED)
+{
+}
+
+static void load_extent(void *ctx, uint64_t object_no, uint32_t generation,
+			uint64_t from_off, const struct extent_record *rec)
+{
+	struct load *ld = ctx;
+	struct catalog *cat = ld->cat;
+	struct object *obj = find_no(ld, object_no);
+	struct extent like = { .span = { from_off, rec->to_off },
+			       .run_no = rec->run_no,
+			       .crc = rec->crc,
+			       .epoch = rec->epoch,
+			       .state = rec->epoch == cat->epoch ?
+						EXTENT_READY :
+						EXTENT_SUSPECT };
+	struct extent *ex;
+
+	raise_to(&cat->opts.seg->next_run_no, rec->run_no + 1);
+	if (obj == NULL || obj->record->generation != generation ||
+	    from_off / obj->record->chunk_bytes !=
+		    (rec->to_off - 1) / obj->record->chunk_bytes ||
+	    rec->to_off > obj->record->size_bytes ||
+	    new_extent(cat, obj, &like, &ex) < 0) {
+		struct journal_op *op = journal_new(JOURNAL_DELETE_EXTENT);
+
+		if (op != NULL)
+			extent_key_make(&op->extent_key, object_no, generation,
+					from_off);
+		add_op(cat, op, false);
+		return;
+	}
+	cat->used_bytes += disk_bytes(ex);
+}
+
+static void load_young(struct catalog *cat)
+{
+	struct segment *seg = cat->opts.seg;
+
+	for (uint32_t n = 0; n < SEGMENT_YOUNG; n++) {
+		struct segment_young *young = &seg->young[n];
+		struct object_record rec;
+
+		if (!atomic_load(&young->used))
+			continue;
+		if (young->key_bytes > 0 &&
+		    young->key_bytes <= LAYOUT_KEY_BYTES &&
+		    young->record_bytes <= sizeof(rec)) {
+			memset(&rec, 0, sizeof(rec));
+			memcpy(&rec, young->record, young->record_bytes);
+			if (object_record_valid(&rec, young->record_bytes)) {
+				struct object *obj;
+
+				load_object(cat, (const char *)young->key,
+					    young->key_bytes, &rec);
+				obj = catalog_find(cat,
+						   (const char *)young->key,
+						   young->key_bytes);
+				if (obj != NULL && obj->record != NULL)
+					journal_object(cat, obj);
+			}
+		}
+		atomic_store(&young->used, 0);
+	}
+}
+
+/* Chunk files of a dead prefetcher's run that are not in the index yet. */
+static void adopt_run(struct catalog *cat, struct load *ld, uint32_t row)
+{
+	struct segment_run *run = &cat->opts.seg->runs[row];
+	uint64_t from = atomic_load(&run->from_off);
+	uint64_t to = atomic_load(&run->to_off);
+	uint64_t run_no = atomic_load(&run->run_no);
+	struct object *obj = find_no(ld, atomic_load(&run->object_no));
+	struct inflight *in;
+
+	if (obj == NULL || (atomic_load(&run->seq) & 1) != 0 ||
+	    (atomic_load(&run->flags) & SEGMENT_RUN_SCRATCH) != 0 ||
+	    atomic_load(&run->generation) != obj->record->generation ||
+	    atomic_load(&run->chunk_bytes) != obj->record->chunk_bytes ||
+	    from >= to || inflight_adopt(&cat->inflight, row, &in) < 0) {
+		inflight_clear_row(cat->opts.seg, row);
+		return;
+	}
+	inflight_commit_begin(in);
+	while (from < to) {
+		uint64_t chunk_no = from / obj->record->chunk_bytes;
+		struct span span = {
+			from, min_u64(to, (chunk_no + 1) *
+						  obj->record->chunk_bytes)
+		};
+		uint32_t crc;
+
+		if (catalog_extent_at(obj, from) == NULL &&
+		    chunk_file_crc(cat->chunks_fd, run_no, chunk_no,
+				   span_len(span), &crc) == 0 &&
+		    catalog_add_extent(cat, obj, span, run_no, crc, in) == 0)
+			cat->used_bytes += chunk_disk_bytes(span_len(span));
+		from = span.to;
+	}
+	inflight_commit_done(in);
+	inflight_end(in);
+	log_info("ev=run_adopted key=%s run=%llu to=%llu", obj->key,
+		 (unsigned long long)run_no, (unsigned long long)to);
+}
+
+static void adopt_runs(struct catalog *cat, struct load *ld)
+{
+	struct segment *seg = cat->opts.seg;
+
+	for (uint32_t n = 0; n < SEGMENT_RUNS; n++)
+		if (atomic_load(&seg->runs[n].object_no) != 0)
+			adopt_run(cat, ld, n);
+}
+
+/* Sorted list of the files that belong to an extent. */
+struct file {
+	uint64_t run_no;
+	uint64_t chunk_no;
+	struct extent *extent;
+	bool found;
+};
+
+struct files {
+	struct catalog *cat;
+	struct file *files;
+	size_t count;
+	uint64_t orphans;
+	int folder_fd;
+};
+
+static int order_files(const void *a, const void *b)
+{
+	const struct file *x = a, *y = b;
+
+	if (x->run_no != y->run_no)
+		return x->run_no < y->run_no ? -1 : 1;
+	return x->chunk_no < y->chunk_no ? -1 : x->chunk_no > y->chunk_no;
+}
+
+static void found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
+		       uint64_t bytes)
+{
+	struct files *fs = ctx;
+	struct file key = { run_no, chunk_no, NULL, false }, *file;
+
+	raise_to(&fs->cat->opts.seg->next_run_no, run_no + 1);
+	file = fs->count == 0 ? NULL :
+				bsearch(&key, fs->files, fs->count,
+					sizeof(*fs->files), order_files);
+	if (file != NULL && bytes >= span_len(file->extent->span)) {
+		file->found = true;
+		return;
+	}
+	fs->orphans += file == NULL;
+	(void)chunk_unlink(fs->folder_fd, run_no, chunk_no);
+}
+
+/* Files without a record go; records without a file go. */
+static int match_files(struct catalog *cat)
+{
+	struct files fs = { .cat = cat, .folder_fd = cat->chunks_fd };
+	struct extent *ex;
+	uint64_t gone = 0;
+	int rc;
+
+	fs.files = calloc(cat->extents + 1, sizeof(*fs.files));
+	if (fs.files == NULL)
+		return -ENOMEM;
+	TAILQ_FOREACH(ex, &cat->queue, queue)
+		fs.files[fs.count++] = (struct file){ ex->run_no,
+						      chunk_no_of(ex), ex,
+						      false };
+	qsort(fs.files, fs.count, sizeof(*fs.files), order_files);
+	rc = chunk_scan(cat->chunks_fd, found_file, &fs);
+	for (size_t n = 0; rc == 0 && n < fs.count; n++)
+		if (!fs.files[n].found) {
+			gone++;
+			drop_extent(cat, fs.files[n].extent);
+		}
+	free(fs.files);
+	if (fs.orphans > 0 || gone > 0)
+		log_info("ev=store_cleaned orphans=%llu gone=%llu",
+			 (unsigned long long)fs.orphans,
+			 (unsigned long long)gone);
+	fs = (struct files){ .cat = cat, .folder_fd = cat->scratch_fd };
+	(void)chunk_scan(cat->scratch_fd, found_file, &fs);
+	return rc;
+}
+
+/* The kernel's boot id as a number: after a reboot the page cache is gone. */
+static uint64_t boot_number(void)
+{
+	uint64_t hash = 14695981039346656037u;
+	char id[64];
+	ssize_t n;
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return (uint64_t)getpid(); /* never equal: all is checked */
+	n = read(fd, id, sizeof(id));
+	close(fd);
+	for (ssize_t i = 0; i < n; i++)
+		hash = (hash ^ (uint8_t)id[i]) * 1099511628211u;
+	return hash;
+}
+
+static int put_numbers(struct catalog *cat, bool clean)
+{
+	int rc = index_begin_write(cat->index);
+
+	if (rc < 0)
+		return rc;
+	rc = index_put_number(cat->index, "epoch", cat->epoch);
+	if (rc == 0)
+		rc = index_put_number(cat->index, "boot", boot_number());
+	if (rc == 0)
+		rc = index_put_number(cat->index, "clean", clean);
+	if (rc == 0)
+		rc = index_put_number(
+			cat->index, "object_no",
+			atomic_load(&cat->opts.seg->next_object_no));
+	if (rc < 0) {
+		index_abort(cat->index);
+		return rc;
+	}
+	return index_commit(cat->index);
+}
+
+/* After an unclean stop chunk files are of an older epoch. */
+static int begin_epoch(struct catalog *cat)
+{
+	struct segment *seg = cat->opts.seg;
+	uint64_t epoch = 1, boot = 0, clean = 0, object_no = 1;
+	int rc = index_begin_read(cat->index);
+
+	if (rc < 0)
+		return rc;
+	(void)index_get_number(cat->index, "epoch", &epoch);
+	(void)index_get_number(cat->index, "boot", &boot);
+	(void)index_get_number(cat->index, "clean", &clean);
+	(void)index_get_number(cat->index, "object_no", &object_no);
+	index_end_read(cat->index);
+	raise_to(&seg->next_object_no, max_u64(object_no, 1));
+	raise_to(&seg->next_run_no, 1);
+	cat->epoch = (uint32_t)epoch;
+	if (atomic_load(&seg->store_epoch) != 0)
+		cat->epoch = atomic_load(&seg->store_epoch);
+	else if (clean != 1 || boot != boot_number())
+		cat->epoch++;
+	if (cat->epoch == 0)
+		cat->epoch = 1;
+	atomic_store(&seg->store_epoch, cat->epoch);
+	return put_numbers(cat, false);
+}
+
+/*
+ * A count of loads that were begun and not ended, in a file: an index so
+ * damaged that reading it kills the process is given up after three.
+ */
+static unsigned load_attempts(struct catalog *cat, int change)
+{
+	char path[PATH_BYTES];
+	unsigned char count = 0;
+	int fd = open(path_of(cat, "loading", path),
+		      O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &count, 1, 0) != 1 || change == 0)
+		count = 0;
+	if (change > 0)
+		count++;
+	if (pwrite(fd, &count, 1, 0) != 1)
+		count = 0;
+	close(fd);
+	return count;
+}
+
+static int open_index(struct catalog *cat)
+{
+	char path[PATH_BYTES];
+	int rc = 0;
+
+	path_of(cat, "index", path);
+	if (load_attempts(cat, 1) > LOAD_ATTEMPTS)
+		rc = -EUCLEAN;
+	if (rc == 0)
+		rc = index_open(&cat->index, path, cat->opts.index_bytes, true);
+	if (rc != -EUCLEAN)
+		return rc;
+	log_error("ev=index_damaged path=%s action=empty", path);
+	rc = index_remove(path);
+	if (rc == 0)
+		rc = index_open(&cat->index, path, cat->opts.index_bytes, true);
+	return rc;
+}
+
+static int load_all(struct catalog *cat)
+{
+	struct load ld = { .cat = cat };
+	int rc = index_load(cat->index, load_object, only_objects, cat);
+
+	if (rc < 0)
+		return rc;
+	load_young(cat);
+	rc = list_by_no(&ld);
+	if (rc == 0)
+		rc = index_load(cat->index, no_objects, load_extent, &ld);
+	if (rc == 0)
+		adopt_runs(cat, &ld);
+	free(ld.by_no);
+	if (rc == 0)
+		rc = match_files(cat);
+	return rc;
+}
+
+static int open_folders(struct catalog *cat)
+{
+	char path[PATH_BYTES];
+
+	cat->lock_fd = open(path_of(cat, "lock", path),
+			    O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (cat->lock_fd < 0)
+		return -errno;
+	if (flock(cat->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	cat->chunks_fd = chunk_folder_open(path_of(cat, "chunks", path), true);
+	if (cat->chunks_fd < 0)
+		return cat->chunks_fd;
+	chunk_scratch_path(path, sizeof(path), cat->opts.scratch,
+			   cat->opts.path);
+	cat->scratch_fd = chunk_folder_open(path, true);
+	return cat->scratch_fd < 0 ? cat->scratch_fd : 0;
+}
+
+static void free_catalog(struct catalog *cat)
+{
+	struct object *obj, *next;
+	struct extent *ex;
+
+	while ((ex = TAILQ_FIRST(&cat->queue)) != NULL) {
+		TAILQ_REMOVE(&cat->queue, ex, queue);
+		free(ex);
+	}
+	HASH_ITER(by_key, cat->objects, obj, next) {
+		HASH_DELETE(by_key, cat->objects, obj);
+		obj->count = 0;
+		free_object(obj);
+	}
+	while ((obj = TAILQ_FIRST(&cat->retired)) != NULL) {
+		TAILQ_REMOVE(&cat->retired, obj, retired_link);
+		obj->count = 0;
+		free_object(obj);
+	}
+	readers_fini(&cat->readers);
+	index_close(cat->index);
+	if (cat->scratch_fd >= 0)
+		close(cat->scratch_fd);
+	if (cat->chunks_fd >= 0)
+		close(cat->chunks_fd);
+	if (cat->lock_fd >= 0)
+		close(cat->lock_fd);
+	free(cat->stage);
+	free(cat);
+}
+
+int catalog_open(struct catalog **out, const struct catalog_opts *opts,
+		 uint64_t now_ms)
+{
+	struct catalog *cat = calloc(1, sizeof(*cat));
+	int rc;
+
+	if (cat == NULL)
+		return -ENOMEM;
+	cat->opts = *opts;
+	cat->now_ms = now_ms;
+	cat->chunks_fd = cat->scratch_fd = cat->lock_fd = -1;
+	TAILQ_INIT(&cat->queue);
+	TAILQ_INIT(&cat->retired);
+	inflight_init(&cat->inflight, opts->seg, opts->bells);
+	readers_init(&cat->readers, opts->seg);
+	cat->stage = malloc(FILL_STAGE_BYTES);
+	rc = cat->stage == NULL ? -ENOMEM : open_folders(cat);
+	if (rc == 0)
+		rc = open_index(cat);
+	if (rc == 0)
+		rc = begin_epoch(cat);
+	if (rc == 0)
+		rc = journal_open(&cat->journal, cat->index, cat->chunks_fd);
+	if (rc < 0)
+		goto failed;
+	rc = load_all(cat);
+	if (rc < 0) {
+		journal_close(cat->journal);
+		goto failed;
+	}
+	(void)load_attempts(cat, 0);
+	*out = cat;
+	return 0;
+
+failed:
+	free_catalog(cat);
+	return rc;
+}
+
+void catalog_close(struct catalog *cat)
+{
+	int rc;
+
+	if (cat == NULL)
+		return;
+	journal_close(cat->journal);
+	rc = put_numbers(cat, true);
+	if (rc < 0)
+		log_error("ev=index_close_failed errno=%d", -rc);
+	free_catalog(cat);
+}

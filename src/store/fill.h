@@ -1,0 +1,77 @@
+/*
+ * fill - the bytes of one run on their way into chunk files.
+ *
+ * Used by: prefetcher.  Bytes are staged (one buffer for all fills: whoever
+ * writes next flushes the one before), written by pwrite at the end of a loop
+ * turn or when 256 KiB are there, and then published in the run's row.
+ *
+ * Where they go: the store; when that is full of what is being read, or the
+ * disk fails, or the object must not be kept: the scratch folder, a bounded
+ * window that moves on as its readers do.  Readers see no difference.
+ * Blocking: pwrite into the page cache, and unlink of evicted files.
+ */
+#ifndef REELCACHE_STORE_FILL_H
+#define REELCACHE_STORE_FILL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "store/catalog.h"
+#include "util/base.h"
+
+#define FILL_STAGE_BYTES    (256 * KIB)
+#define FILL_SCRATCH_CHUNK  ((uint32_t)MIB)
+
+/* A file in the scratch folder. */
+struct fill_scrap {
+	TAILQ_ENTRY(fill_scrap) link;
+	uint64_t chunk_no;
+	struct span span;
+};
+
+struct fill {
+	struct catalog *cat;
+	struct object *obj;
+	struct inflight *inflight;
+	uint64_t run_no;
+	uint64_t from_off;    /* of this row */
+	uint64_t to_off;      /* published */
+	size_t staged;        /* bytes in cat->stage behind to_off */
+	/* the chunk file being written; fd -1 = none */
+	int fd;
+	uint64_t chunk_from;
+	uint64_t chunk_no;
+	uint32_t crc;
+	bool scratch;
+	TAILQ_HEAD(, fill_scrap) scraps; /* oldest first */
+	uint64_t kept_off;
+};
+
+/* Bytes from from_off on will come for obj, whose record is known.
+ * -EAGAIN: too many at a time. */
+int fill_begin(struct fill **out, struct catalog *cat, struct object *obj,
+	       uint64_t from_off) MUSTCHECK;
+
+/* All n bytes (at most FILL_STAGE_BYTES) are taken, or none: -EAGAIN = no
+ * room until readers move on; other errors: the fill cannot go on. */
+int fill_write(struct fill *f, const uint8_t *bytes, size_t n) MUSTCHECK;
+
+/* Writes and publishes what is staged.  Errors as fill_write(). */
+int fill_flush(struct fill *f) MUSTCHECK;
+
+/* The first byte that fill_write() has not taken. */
+uint64_t fill_next_off(const struct fill *f);
+
+/* The size became known: the object ended. */
+void fill_set_size(struct fill *f, uint64_t size_bytes);
+
+/* Scratch only: unlinks files wholly before off. */
+void fill_trim(struct fill *f, uint64_t off);
+
+/* Flushes if it can, publishes, hands the last piece to the catalog and
+ * frees f.  A scratch fill's files go with it. */
+void fill_end(struct fill *f);
+
+#endif
