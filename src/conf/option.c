@@ -127,10 +127,12 @@ static const char *format_with_unit(uint64_t n, const struct unit *units,
 				    size_t unit_count,
 				    char scratch[OPTION_TEXT_BYTES])
 {
-	size_t i = n == 0 ? 0 : unit_count - 1;
+	size_t i = unit_count - 1;
 
 	while (i > 0 && n % units[i].factor != 0)
 		i--;
+	if (n == 0)
+		return "0";
 	(void)snprintf(scratch, OPTION_TEXT_BYTES, "%llu%s",
 		       (unsigned long long)(n / units[i].factor),
 		       units[i].name);
@@ -190,12 +192,12 @@ static bool parse_bool(const char *text, bool *out)
 
 void option_describe(const struct option *o, char *out, size_t out_bytes)
 {
-	char lo[OPTION_TEXT_BYTES], hi[OPTION_TEXT_BYTES];
+	char lo_text[OPTION_TEXT_BYTES], hi_text[OPTION_TEXT_BYTES];
+	const char *lo = format_number(o, o->min, lo_text);
+	const char *hi = format_number(o, o->max, hi_text);
 	const char *word;
 	size_t len, at = 0;
 
-	(void)format_number(o, o->min, lo);
-	(void)format_number(o, o->max, hi);
 	switch (o->type) {
 	case OPTION_BYTES:
 		(void)snprintf(out, out_bytes, "size, %s to %s", lo, hi);
@@ -214,7 +216,7 @@ void option_describe(const struct option *o, char *out, size_t out_bytes)
 		(void)snprintf(out, out_bytes, "yes or no");
 		break;
 	case OPTION_STRING:
-		(void)snprintf(out, out_bytes, "text, %s to %s bytes", lo, hi);
+		(void)snprintf(out, out_bytes, "text, at most %s bytes", hi);
 		break;
 	case OPTION_CHOICE:
 		out[0] = '\0';

@@ -1,1 +1,9 @@
-# tests/lint
+lint_tests += \
+	tests/lint/headers.sh \
+	tests/lint/layers.py \
+	tests/lint/manual.py
+EXTRA_DIST += \
+	tests/lint/headers.sh \
+	tests/lint/layers.py \
+	tests/lint/manual.py \
+	src/LAYERS
