@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/conf.h"
 #include "master/fault.h"
@@ -150,13 +151,20 @@ static int with_conf(enum task task, const char *path)
 	return status;
 }
 
-/* The words of argv are overwritten in children, and a reload must find the
- * file whatever the working folder: an absolute copy. */
+/* An absolute copy: children overwrite the words of argv, and a reload must
+ * find the file whatever the working folder.  Links are not resolved: they
+ * may be turned to another file. */
 static char *own_path(const char *path)
 {
-	char *absolute = realpath(path, NULL);
+	char *cwd = path[0] != '/' ? getcwd(NULL, 0) : NULL;
+	char *own = NULL;
 
-	return absolute != NULL ? absolute : strdup(path);
+	if (cwd == NULL)
+		return strdup(path);
+	if (asprintf(&own, "%s/%s", cwd, path) < 0)
+		own = NULL;
+	free(cwd);
+	return own;
 }
 
 int main(int argc, char **argv)
@@ -183,7 +191,8 @@ int main(int argc, char **argv)
 	case TASK_DUMP:
 		break;
 	}
-	path = own_path(args.conf_path);
+	path = args.task == TASK_RUN ? own_path(args.conf_path) :
+				       strdup(args.conf_path);
 	if (path == NULL) {
 		fputs("reelcache: out of memory\n", stderr);
 		return EXIT_FAILURE;

@@ -13,7 +13,7 @@
 
 #include "util/base.h"
 
-#define ADDRESS_TEXT_BYTES 64u /* "[v6%scope]:port" with its NUL */
+#define ADDRESS_TEXT_BYTES 80u /* "[v6%scope]:port" with its NUL */
 
 struct address {
 	struct sockaddr_storage sa;

@@ -9,3 +9,7 @@ libreelcache_a_SOURCES += \
 	src/master/spawn.c src/master/spawn.h \
 	src/master/supervise.c src/master/supervise.h \
 	src/master/title.c src/master/title.h
+check_PROGRAMS += \
+	tests/unit/test_master_run \
+	tests/unit/test_master_sockets \
+	tests/unit/test_master_supervise
