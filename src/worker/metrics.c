@@ -64,14 +64,12 @@ static void put_stats(struct text *t, const struct segment *seg)
 {
 	for (unsigned no = 0; no < STAT_COUNT; no++) {
 		bool gauge = strcmp(stats[no].type, "gauge") == 0;
-		const char *suffix = gauge ? "" : "_total";
 
 		put(t,
-		    "# HELP reelcache_%s%s %s\n# TYPE reelcache_%s%s %s\n"
-		    "reelcache_%s%s %" PRIu64 "\n",
-		    stats[no].name, suffix, stats[no].help, stats[no].name,
-		    suffix, stats[no].type, stats[no].name, suffix,
-		    sum_stat(seg, no, gauge));
+		    "# HELP reelcache_%s %s\n# TYPE reelcache_%s %s\n"
+		    "reelcache_%s %" PRIu64 "\n",
+		    stats[no].name, stats[no].help, stats[no].name,
+		    stats[no].type, stats[no].name, sum_stat(seg, no, gauge));
 	}
 }
 
@@ -117,10 +115,10 @@ static void put_processes(struct text *t, const struct segment *seg)
 	    "# HELP reelcache_workers worker processes that run\n"
 	    "# TYPE reelcache_workers gauge\n"
 	    "reelcache_workers %" PRIu64 "\n"
-	    "# HELP reelcache_restarts_total processes restarted after they "
+	    "# HELP reelcache_restarts processes restarted after they "
 	    "died\n"
-	    "# TYPE reelcache_restarts_total counter\n"
-	    "reelcache_restarts_total %" PRIu64 "\n",
+	    "# TYPE reelcache_restarts counter\n"
+	    "reelcache_restarts %" PRIu64 "\n",
 	    workers, restarts);
 }
 
