@@ -49,7 +49,7 @@ def main():
     bench.make_file(file, args.mib * bench.MIB)
     origin = bench.Nginx(folder, "nginx-static", root=root).start()
 
-    names = ["nginx", "nginx-slice"]
+    names = ["nginx", "nginx-tuned", "nginx-slice"]
     if args.server not in names:
         names.append(args.server)
     found = {name: [] for name in names}
@@ -63,11 +63,11 @@ def main():
     cost = {name: bench.median([r[0] for r in found[name]]) for name in names}
     table = bench.Table(f"Cold stream of {args.mib} MiB, CPU seconds per GB")
     ours = cost[args.server]
-    table.judge("against nginx", f"{ours:.3f} s/GB", f"{cost['nginx']:.3f} s/GB",
+    table.judge("against nginx as it comes", f"{ours:.3f} s/GB", f"{cost['nginx']:.3f} s/GB",
                 ours / cost["nginx"], .8)
-    table.judge("against nginx-slice", f"{ours:.3f} s/GB",
-                f"{cost['nginx-slice']:.3f} s/GB", ours / cost["nginx-slice"],
-                None)
+    for name in names[1:3]:
+        table.judge(f"against {name}", f"{ours:.3f} s/GB",
+                    f"{cost[name]:.3f} s/GB", ours / cost[name], None)
     for name in names:
         costs = [r[0] for r in found[name]]
         table.note(f"- {name}: {min(costs):.3f}-{max(costs):.3f} s/GB at "
