@@ -1,1 +1,14 @@
 # sources of src/worker/
+libreelcache_a_SOURCES += \
+	src/worker/access_log.c src/worker/access_log.h \
+	src/worker/answer.c src/worker/answer.h \
+	src/worker/desk.c src/worker/desk.h \
+	src/worker/limits.c src/worker/limits.h \
+	src/worker/metrics.c src/worker/metrics.h \
+	src/worker/plan.c src/worker/plan.h \
+	src/worker/routes.c src/worker/routes.h \
+	src/worker/serve.c src/worker/serve.h \
+	src/worker/serves.h \
+	src/worker/wait.c \
+	src/worker/web.c src/worker/web.h \
+	src/worker/worker.c src/worker/worker.h

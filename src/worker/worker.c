@@ -1,0 +1,512 @@
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http/conn.h"
+#include "ipc/ask.h"
+#include "store/store.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "worker/access_log.h"
+#include "worker/answer.h"
+#include "worker/desk.h"
+#include "worker/limits.h"
+#include "worker/routes.h"
+#include "worker/serve.h"
+#include "worker/web.h"
+
+#define EXIT_CONFIG      78
+#define ACCEPTS_A_TURN   64
+#define MESSAGES_A_TURN  256
+#define DESCRIPTORS_MAX  512u /* chunk files kept open */
+#define TICK_MS          100u
+#define TICK_IDLE_MS     1000u
+#define SECOND_MS        1000u
+
+struct worker {
+	struct conn_host host; /* first: a host is its worker */
+	struct desk desk;
+	struct limits limits;
+	const struct child *self;
+	struct event_base *base;
+	struct event **listeners;
+	struct event *inbox;
+	struct event *bell;
+	struct event *tick;
+	struct event *signals[3];
+	uint64_t second_ms; /* when once-a-second work was done */
+	bool tick_is_slow;
+	bool paused; /* out of descriptors: the listeners rest */
+	bool leave;  /* TERM */
+};
+
+/* --- connections -------------------------------------------------------- */
+
+static void peer_of(const struct sockaddr_storage *from,
+		    uint8_t peer[SINK_PEER_BYTES])
+{
+	const struct sockaddr_in *in = (const void *)from;
+	const struct sockaddr_in6 *in6 = (const void *)from;
+
+	memset(peer, 0, SINK_PEER_BYTES);
+	if (from->ss_family == AF_INET6) {
+		memcpy(peer, &in6->sin6_addr, SINK_PEER_BYTES);
+	} else if (from->ss_family == AF_INET) {
+		peer[10] = peer[11] = 0xff;
+		memcpy(peer + 12, &in->sin_addr, 4);
+	}
+}
+
+#define AWAY_BODY                                                              \
+	"{\"type\":\"about:blank\",\"title\":\"Service Unavailable\","         \
+	"\"status\":503,\"detail\":\"too many\"}\n"
+
+/* Over a limit: told so as cheaply as can be, with nothing kept. */
+static void turn_away(struct worker *w, int fd)
+{
+	static const char words[] =
+		"HTTP/1.1 503 Service Unavailable\r\n"
+		"Content-Type: application/problem+json\r\n"
+		"Content-Length: 86\r\n"
+		"Retry-After: 1\r\n"
+		"Connection: close\r\n\r\n" AWAY_BODY;
+	_Static_assert(sizeof(AWAY_BODY) - 1 == 86, "as Content-Length says");
+
+	stat_add(w->desk.stats, STAT_connections_refused, 1);
+	(void)!send(fd, words, sizeof(words) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)shutdown(fd, SHUT_WR);
+	/* unread input at close would turn the answer into a reset */
+	(void)!recv(fd, w->host.buffer, sizeof(w->host.buffer), MSG_DONTWAIT);
+	close(fd);
+}
+
+static void show_count(struct worker *w)
+{
+	stat_set(w->desk.stats, STAT_connections, w->host.count);
+}
+
+static void tick_add(struct worker *w)
+{
+	uint64_t ms = w->host.count > 0 || w->paused ? TICK_MS : TICK_IDLE_MS;
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000),
+			      .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	w->tick_is_slow = ms == TICK_IDLE_MS;
+	if (event_add(w->tick, &tv) < 0)
+		log_error("ev=timer_failed");
+}
+
+static void take_in(struct worker *w, int fd,
+		    const struct sockaddr_storage *from)
+{
+	uint8_t peer[SINK_PEER_BYTES];
+
+	peer_of(from, peer);
+	if (!limits_enter(&w->limits, peer)) {
+		turn_away(w, fd);
+		return;
+	}
+	stat_add(w->desk.stats, STAT_connections_accepted, 1);
+	if (conn_open(&w->host, fd, peer) < 0)
+		limits_leave(&w->limits, peer);
+	show_count(w);
+	if (w->tick_is_slow)
+		tick_add(w);
+}
+
+static void pause_listeners(struct worker *w, int err)
+{
+	log_warning("ev=accept_paused error=%s", strerrorname_np(err));
+	w->paused = true;
+	for (size_t i = 0; i < w->self->listen_count; i++)
+		event_del(w->listeners[i]);
+	tick_add(w);
+}
+
+static void resume_listeners(struct worker *w)
+{
+	w->paused = false;
+	for (size_t i = 0; i < w->self->listen_count; i++)
+		if (w->listeners[i] != NULL &&
+		    event_add(w->listeners[i], NULL) < 0)
+			log_error("ev=listener_failed");
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)what;
+	for (int n = 0; n < ACCEPTS_A_TURN; n++) {
+		struct sockaddr_storage from = { 0 };
+		socklen_t from_bytes = sizeof(from);
+		int got = accept4(fd, (struct sockaddr *)&from, &from_bytes,
+				  SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (got >= 0) {
+			take_in(w, got, &from);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+		    errno == ENOMEM)
+			pause_listeners(w, errno);
+		/* else: none is left, or one has gone before we came */
+		if (errno != ECONNABORTED && errno != EINTR)
+			return;
+	}
+}
+
+static void host_request(struct conn_host *host, struct sink *sink,
+			 const struct head *head)
+{
+	struct worker *w = (struct worker *)host;
+
+	routes_serve(&w->desk, sink, head);
+}
+
+static void host_refuse(struct conn_host *host, struct sink *sink,
+			const struct head *head, int status, const char *reason)
+{
+	struct worker *w = (struct worker *)host;
+
+	answer_problem(&w->desk, sink, head, status, reason, NULL, NULL);
+}
+
+static void host_closed(struct conn_host *host, const uint8_t *peer)
+{
+	struct worker *w = (struct worker *)host;
+
+	limits_leave(&w->limits, peer);
+	show_count(w);
+}
+
+/* --- news from others --------------------------------------------------- */
+
+static void on_inbox(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	_Alignas(struct reply) char message[INBOX_MESSAGE_BYTES];
+
+	(void)what;
+	for (int n = 0; n < MESSAGES_A_TURN; n++) {
+		ssize_t bytes = inbox_receive(fd, message, sizeof(message));
+
+		if (bytes <= 0) {
+			if (bytes < 0)
+				log_warning("ev=inbox_failed error=%s",
+					    strerrorname_np((int)-bytes));
+			return;
+		}
+		serve_reply(&w->desk, message, (size_t)bytes);
+	}
+}
+
+static void on_bell(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)what;
+	inbox_unring(fd);
+	serve_bell(&w->desk);
+}
+
+static void drain(struct worker *w)
+{
+	log_info("ev=worker_draining connections=%u", w->host.count);
+	for (size_t i = 0; i < w->self->listen_count; i++) {
+		/* the master holds the socket: its queue is served by the
+		 * next worker in this seat */
+		event_free(w->listeners[i]);
+		w->listeners[i] = NULL;
+		close(w->self->listen_fds[i]);
+	}
+	conn_host_drain(&w->host);
+}
+
+static void reopen_logs(struct worker *w)
+{
+	int rc = log_reopen();
+
+	if (rc < 0)
+		log_error("ev=log_reopen_failed error=%s",
+			  strerrorname_np(-rc));
+	rc = w->desk.log != NULL ? access_log_reopen(w->desk.log) : 0;
+	if (rc < 0)
+		log_error("ev=access_log_reopen_failed error=%s",
+			  strerrorname_np(-rc));
+}
+
+static void on_signal(evutil_socket_t signo, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)what;
+	if (signo == SIGTERM)
+		w->leave = true;
+	else if (signo == SIGUSR1)
+		reopen_logs(w);
+	else if (signo == SIGQUIT && !w->host.draining)
+		drain(w);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	uint64_t now_ms = conn_host_now_ms(&w->host);
+
+	(void)fd;
+	(void)what;
+	conn_tick(&w->host);
+	serve_tick(&w->desk);
+	if (w->paused && !w->host.draining)
+		resume_listeners(w);
+	if (now_ms - w->second_ms >= SECOND_MS) {
+		w->second_ms = now_ms;
+		store_sweep(w->desk.store);
+		if (w->desk.log != NULL)
+			access_log_flush(w->desk.log);
+	}
+	tick_add(w);
+}
+
+/* --- beginning and end -------------------------------------------------- */
+
+static int open_base(struct worker *w)
+{
+	struct event_config *config = event_config_new();
+
+	if (config == NULL)
+		return -ENOMEM;
+	/* one thread; and the backend must tell of a peer that leaves */
+	if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0 &&
+	    event_config_require_features(config, EV_FEATURE_ET |
+							  EV_FEATURE_EARLY_CLOSE) ==
+		    0)
+		w->base = event_base_new_with_config(config);
+	event_config_free(config);
+	return w->base != NULL ? 0 : -ENOMEM;
+}
+
+static struct event *add_event(struct worker *w, evutil_socket_t fd,
+			       short what, event_callback_fn run)
+{
+	struct event *ev = event_new(w->base, fd, what | EV_PERSIST, run, w);
+
+	if (ev != NULL && event_add(ev, NULL) < 0) {
+		event_free(ev);
+		ev = NULL;
+	}
+	return ev;
+}
+
+static int open_events(struct worker *w)
+{
+	static const int signos[] = { SIGTERM, SIGQUIT, SIGUSR1 };
+	const struct child *self = w->self;
+
+	w->listeners = calloc(self->listen_count + 1, sizeof(*w->listeners));
+	if (w->listeners == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < self->listen_count; i++) {
+		w->listeners[i] =
+			add_event(w, self->listen_fds[i], EV_READ, on_accept);
+		if (w->listeners[i] == NULL)
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(signos); i++) {
+		w->signals[i] = add_event(w, signos[i], EV_SIGNAL, on_signal);
+		if (w->signals[i] == NULL)
+			return -ENOMEM;
+	}
+	w->inbox = add_event(w, self->ipc->workers[self->slot].rx, EV_READ,
+			     on_inbox);
+	w->bell = add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell);
+	w->tick = event_new(w->base, -1, 0, on_tick, w);
+	if (w->inbox == NULL || w->bell == NULL || w->tick == NULL)
+		return -ENOMEM;
+	tick_add(w);
+	return 0;
+}
+
+static void open_host(struct worker *w)
+{
+	const struct conf_http *http = &w->self->conf->http;
+
+	w->host.base = w->base;
+	w->host.stats = w->desk.stats;
+	w->host.clock_us = clock_now_us;
+	w->host.timeout_ms[CONN_TIMER_HEAD] = http->head_timeout;
+	w->host.timeout_ms[CONN_TIMER_IDLE] = http->idle_timeout;
+	w->host.timeout_ms[CONN_TIMER_BODY] = http->body_timeout;
+	w->host.timeout_ms[CONN_TIMER_SEND] = http->send_timeout;
+	w->host.request = host_request;
+	w->host.refuse = host_refuse;
+	w->host.closed = host_closed;
+	conn_host_init(&w->host);
+}
+
+static void open_desk(struct worker *w)
+{
+	const struct child *self = w->self;
+
+	w->desk.conf = self->conf;
+	w->desk.seg = self->seg;
+	w->desk.row = &self->seg->workers[self->slot];
+	w->desk.stats = &self->seg->stats[SEGMENT_PROC_WORKER0 + self->slot];
+	w->desk.ipc = self->ipc;
+	w->desk.slot = self->slot;
+	w->desk.host = &w->host;
+	limits_init(&w->limits, self->seg, self->slot,
+		    self->conf->http.max_connections,
+		    self->conf->http.max_connections_per_address);
+	show_count(w);
+}
+
+/* Neither is worth refusing to serve for. */
+static void open_extras(struct worker *w)
+{
+	const struct conf *conf = w->self->conf;
+	int rc;
+
+	if (*conf->main.access_log != '\0') {
+		rc = access_log_open(&w->desk.log, conf->main.access_log,
+				     conf->main.access_log_format ==
+					     CONF_ACCESS_LOG_JSON);
+		if (rc < 0)
+			log_error("ev=access_log_failed error=%s",
+				  strerrorname_np(-rc));
+	}
+	if (*conf->http.web != '\0') {
+		rc = web_open(&w->desk.web, conf->http.web);
+		if (rc < 0)
+			log_error("ev=web_failed error=%s",
+				  strerrorname_np(-rc));
+	}
+}
+
+static int open_store(struct worker *w)
+{
+	const struct conf_cache *cache = &w->self->conf->cache;
+	const struct store_opts opts = {
+		.path = cache->path,
+		.scratch = cache->scratch,
+		.index_bytes = cache->index,
+		.seg = w->self->seg,
+		.slot = w->self->slot,
+		.descriptors_max = DESCRIPTORS_MAX,
+	};
+
+	return store_open(&w->desk.store, &opts);
+}
+
+static int say_ready(struct worker *w)
+{
+	const struct child_ready ready = { .type = CHILD_READY,
+					   .pid = (uint32_t)getpid() };
+
+	return inbox_send(w->self->ipc->master.tx, &ready, sizeof(ready));
+}
+
+static void run_loop(struct worker *w)
+{
+	bool more = false;
+
+	w->host.turn_begun = false;
+	while (!w->leave && !(w->host.draining && w->host.count == 0)) {
+		if (event_base_loop(w->base, EVLOOP_ONCE |
+				    (more ? EVLOOP_NONBLOCK : 0)) < 0) {
+			log_error("ev=loop_failed");
+			return;
+		}
+		more = conn_host_turn_end(&w->host);
+	}
+}
+
+static void free_event(struct event *ev)
+{
+	if (ev != NULL)
+		event_free(ev);
+}
+
+static void close_all(struct worker *w)
+{
+	if (w->desk.serves != NULL)
+		conn_host_fini(&w->host);
+	serve_fini(&w->desk);
+	store_close(w->desk.store);
+	web_close(w->desk.web);
+	access_log_close(w->desk.log);
+	for (size_t i = 0;
+	     w->listeners != NULL && i < w->self->listen_count; i++)
+		free_event(w->listeners[i]);
+	free(w->listeners);
+	for (size_t i = 0; i < ARRAY_LEN(w->signals); i++)
+		free_event(w->signals[i]);
+	free_event(w->inbox);
+	free_event(w->bell);
+	free_event(w->tick);
+	if (w->base != NULL)
+		event_base_free(w->base);
+}
+
+static int fail(const char *what, int rc)
+{
+	log_error("ev=worker_failed what=%s error=%s", what,
+		  strerrorname_np(-rc));
+	return rc;
+}
+
+static int open_all(struct worker *w)
+{
+	int rc = open_base(w);
+
+	if (rc < 0)
+		return fail("events", rc);
+	open_desk(w);
+	open_host(w);
+	rc = serve_init(&w->desk);
+	if (rc < 0)
+		return fail("memory", rc);
+	open_extras(w);
+	rc = open_store(w);
+	if (rc < 0)
+		return fail("store", rc);
+	rc = open_events(w);
+	if (rc < 0)
+		return fail("events", rc);
+	rc = say_ready(w);
+	return rc < 0 ? fail("master", rc) : 0;
+}
+
+int worker_main(const struct child *self)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int status = EXIT_FAILURE;
+
+	if (w == NULL)
+		return EXIT_FAILURE;
+	w->self = self;
+	w->desk.conf = self->conf;
+	if (desk_init_common(&w->desk) < 0) {
+		log_error("ev=worker_failed what=cors_origin "
+			  "error=\"not the value of a field\"");
+		status = EXIT_CONFIG;
+		goto no_config;
+	}
+	if (open_all(w) == 0) {
+		log_info("ev=worker_ready listeners=%zu", self->listen_count);
+		run_loop(w);
+		status = EXIT_SUCCESS;
+	}
+	close_all(w);
+no_config:
+	free(w);
+	return status;
+}
