@@ -255,20 +255,6 @@ static void forget_log(struct world *w)
 	w->log_from = stat(w->log_path, &st) == 0 ? (long)st.st_size : 0;
 }
 
-/* The pid in the last line that has this word. */
-static pid_t logged_pid(const struct world *w, const char *word)
-{
-	const char *at = read_log(w);
-	const char *last = NULL;
-
-	while ((at = strstr(at, word)) != NULL)
-		last = at++;
-	assert_non_null(last);
-	last = strstr(last, "pid=");
-	assert_non_null(last);
-	return (pid_t)atol(last + 4);
-}
-
 static uint16_t free_port(void)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET };
@@ -761,9 +747,14 @@ static void test_reload_refused(void **state)
 
 	/* an option that only a new start can change */
 	forget_log(&w);
-	write_conf(&w, "", "[cache]\nindex = 512M\n");
+	(void)snprintf(w.admin_path, sizeof(w.admin_path), "%s/run/b.sock",
+		       w.folder);
+	write_conf(&w, "", "");
+	(void)snprintf(w.admin_path, sizeof(w.admin_path), "%s/run/a.sock",
+		       w.folder);
 	assert_int_equal(kill(w.master, SIGHUP), 0);
 	wait_word(&w, "ev=reload_refused");
+	assert_non_null(strstr(read_log(&w), "admin_socket"));
 
 	/* a socket that cannot be opened */
 	forget_log(&w);
@@ -894,7 +885,7 @@ static void test_deaf_child(void **state)
 	stop(&w);
 	assert_int_equal(
 		count_words(&w, "ev=child_ended name=prefetcher pid="), 1);
-	assert_int_equal(count_words(&w, "signal=9"), 2); /* sent, ended by */
+	assert_int_equal(count_words(&w, "signal=9"), 1);
 	close_world(&w);
 }
 
