@@ -1,1 +1,28 @@
-# tests/fuzz
+# A fuzz target NAME is tests/fuzz/fuzz_NAME.c with LLVMFuzzerTestOneInput(),
+# and its corpus tests/fuzz/corpus/NAME/.  `make check' replays every corpus;
+# after ./configure --enable-fuzzing CC=clang the targets fuzz:
+#	tests/fuzz/fuzz_NAME SCRATCH_FOLDER ../tests/fuzz/corpus/NAME
+# Three lines and the corpus below make a new one.
+
+fuzz_programs =
+fuzz_corpora =
+
+if ENABLE_FUZZING
+fuzz_main =
+fuzz_ldflags = $(AM_LDFLAGS) -fsanitize=fuzzer
+noinst_DATA = $(fuzz_programs)
+else
+fuzz_main = tests/fuzz/replay.c
+fuzz_ldflags = $(AM_LDFLAGS)
+endif
+
+fuzz_programs += tests/fuzz/fuzz_conf
+tests_fuzz_fuzz_conf_SOURCES = tests/fuzz/fuzz_conf.c $(fuzz_main)
+tests_fuzz_fuzz_conf_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/conf
+
+EXTRA_PROGRAMS = $(fuzz_programs)
+CLEANFILES += $(fuzz_programs)
+check_DATA = $(fuzz_programs)
+lint_tests += tests/fuzz/replay.sh
+EXTRA_DIST += tests/fuzz/replay.c tests/fuzz/replay.sh $(fuzz_corpora)
