@@ -23,7 +23,7 @@ struct cache_control {
 	int64_t stale_if_error_s;
 	int64_t stale_while_revalidate_s;
 	bool no_store;
-	bool no_cache;        /* without field names */
+	bool no_cache;        /* with or without field names */
 	bool is_private;      /* with or without field names */
 	bool is_public;
 	bool must_revalidate; /* proxy-revalidate and s-maxage count too */

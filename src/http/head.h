@@ -16,6 +16,8 @@
  *     If-Modified-Since, If-Unmodified-Since, Origin, Upgrade and so on is
  *     400, since readers would disagree about which one counts.  Of
  *     User-Agent and Referer, which only go to the log, the first counts;
+ *   - a host is letters, digits, "-", ".", "_", "~", or an IPv6 address in
+ *     brackets, and then perhaps a port;
  *   - one empty line before the request line is passed over.
  * After HEAD_BAD answer with status and reason, then close the connection:
  * where the next request would begin is not known.

@@ -54,6 +54,9 @@ void json_i64(struct json *j, int64_t value);
 void json_bool(struct json *j, bool value);
 void json_null(struct json *j);
 
+/* After the document: lines of documents, one each. */
+void json_newline(struct json *j);
+
 /* 0 and the length of the whole document (no NUL is added), or -ENOSPC. */
 int json_end(struct json *j, size_t *bytes) MUSTCHECK;
 

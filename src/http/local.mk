@@ -2,3 +2,17 @@
 libreelcache_a_SOURCES += \
 	src/http/conn.c src/http/conn.h \
 	src/http/sink.h
+libreelcache_a_SOURCES += \
+	src/http/cache_control.c src/http/cache_control.h \
+	src/http/cache_status.c src/http/cache_status.h \
+	src/http/conditional.c src/http/conditional.h \
+	src/http/date.c src/http/date.h \
+	src/http/etag.c src/http/etag.h \
+	src/http/fields.c src/http/fields.h \
+	src/http/head.c src/http/head.h \
+	src/http/json.c src/http/json.h \
+	src/http/problem.c src/http/problem.h \
+	src/http/range.c src/http/range.h \
+	src/http/slice.c src/http/slice.h \
+	src/http/status.c src/http/status.h \
+	src/http/target.c src/http/target.h
