@@ -1,1 +1,8 @@
-# sources of src/ctl/
+reelcachectl_SOURCES += \
+	src/ctl/admin.c src/ctl/admin.h \
+	src/ctl/field.c src/ctl/field.h \
+	src/ctl/reelcachectl.c \
+	src/ctl/show.c src/ctl/show.h \
+	src/ctl/table.c src/ctl/table.h
+reelcachectl_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
+reelcachectl_LDADD += $(JSONC_LIBS)
