@@ -410,6 +410,25 @@ void catalog_purge(struct catalog *cat, struct object *obj, bool drop,
 	}
 }
 
+void catalog_forget(struct catalog *cat, struct object *obj, uint64_t *chunks,
+		    uint64_t *bytes)
+{
+	if (obj->record == NULL)
+		return;
+	for (size_t n = obj->count; n-- > 0;) {
+		*chunks += 1;
+		*bytes += span_len(obj->extents[n]->span);
+		drop_extent(cat, obj->extents[n]);
+	}
+	if (obj->kept)
+		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
+	obj->kept = false;
+	if (obj->count > 0 && retire(cat, obj) == 0)
+		return; /* doomed extents wait for the journal */
+	free(obj->record);
+	obj->record = NULL;
+}
+
 /* ---- space ---- */
 
 static uint32_t last_touch(const struct catalog *cat, const struct extent *ex)
@@ -648,6 +667,7 @@ void catalog_tick(struct catalog *cat, uint64_t now_ms)
 
 	cat->now_ms = now_ms;
 	sweep_retired(cat);
+	fill_sweep(cat, false);
 	stat_set(stats, STAT_stored_bytes, cat->used_bytes);
 	stat_set(stats, STAT_scratch_bytes, cat->scratch_used);
 	stat_set(stats, STAT_stored_chunks, cat->extents);
@@ -920,8 +940,7 @@ static int match_files(struct catalog *cat)
 			 (unsigned long long)fs.orphans,
 			 (unsigned long long)gone);
 	fs = (struct files){ .cat = cat, .folder_fd = cat->scratch_fd };
-	(void)chunk_scan(cat->scratch_fd, found_file, &fs);
-	return rc;
+	return rc < 0 ? rc : chunk_scan(cat->scratch_fd, found_file, &fs);
 }
 
 /* The kernel's boot id as a number: after a reboot the page cache is gone. */
@@ -1114,6 +1133,7 @@ int catalog_open(struct catalog **out, const struct catalog_opts *opts,
 	cat->chunks_fd = cat->scratch_fd = cat->lock_fd = -1;
 	TAILQ_INIT(&cat->queue);
 	TAILQ_INIT(&cat->retired);
+	TAILQ_INIT(&cat->held);
 	inflight_init(&cat->inflight, opts->seg, opts->bells);
 	readers_init(&cat->readers, opts->seg);
 	cat->stage = malloc(FILL_STAGE_BYTES);
@@ -1146,6 +1166,7 @@ void catalog_close(struct catalog *cat)
 
 	if (cat == NULL)
 		return;
+	fill_sweep(cat, true);
 	journal_close(cat->journal);
 	rc = put_numbers(cat, true);
 	if (rc < 0)

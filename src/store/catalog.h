@@ -83,6 +83,8 @@ struct catalog_opts {
 	void *ctx;
 };
 
+struct fill;
+
 struct catalog {
 	struct catalog_opts opts;
 	struct index *index;
@@ -104,6 +106,7 @@ struct catalog {
 	int lock_fd;
 	uint8_t *stage;        /* fill.c: bytes on their way to a file */
 	struct fill *staging;  /* whose bytes these are */
+	TAILQ_HEAD(, fill) held; /* fill.c: ended, but still read */
 };
 
 /* Makes the folders, takes the lock on them (-EBUSY: another instance has
@@ -134,6 +137,10 @@ int catalog_set_record(struct catalog *cat, struct object *obj,
  * drop is set.  Counts chunks and bytes. */
 void catalog_purge(struct catalog *cat, struct object *obj, bool drop,
 		   uint64_t *chunks, uint64_t *bytes);
+
+/* The same, but the object stays, as one of which nothing is known. */
+void catalog_forget(struct catalog *cat, struct object *obj, uint64_t *chunks,
+		    uint64_t *bytes);
 
 /* The extent with this byte, or NULL. */
 struct extent *catalog_extent_at(const struct object *obj, uint64_t off);

@@ -8,6 +8,9 @@
 #include "store/chunk.h"
 #include "util/log.h"
 
+/* A reader that has just been told of the bytes has not opened its row yet. */
+#define HELD_MS 2000
+
 static uint32_t chunk_bytes(const struct fill *f)
 {
 	return f->scratch ? FILL_SCRATCH_CHUNK : f->obj->record->chunk_bytes;
@@ -53,6 +56,8 @@ int fill_begin(struct fill **out, struct catalog *cat, struct object *obj,
 		return -ENOMEM;
 	f->cat = cat;
 	f->obj = obj;
+	f->object_no = obj->record->object_no;
+	f->generation = obj->record->generation;
 	f->fd = -1;
 	TAILQ_INIT(&f->scraps);
 	rc = begin_row(f, from_off, !obj->kept);
@@ -66,7 +71,7 @@ int fill_begin(struct fill **out, struct catalog *cat, struct object *obj,
 
 uint64_t fill_next_off(const struct fill *f)
 {
-	return f->to_off + f->staged;
+	return f->to_off + f->spilled + f->staged;
 }
 
 /* ---- chunk files ---- */
@@ -224,54 +229,96 @@ static int leave_store(struct fill *f, int why)
 	return 0;
 }
 
+/* Writes what it can of n bytes; *done tells how many. */
+static int write_out(struct fill *f, const uint8_t *bytes, size_t n,
+		     size_t *done)
+{
+	int rc = 0;
+
+	*done = 0;
+	while (*done < n) {
+		uint64_t room = chunk_bytes(f) - f->to_off % chunk_bytes(f);
+		size_t piece = min_u64(room, n - *done);
+
+		rc = write_piece(f, bytes + *done, piece);
+		if (rc == 0) {
+			*done += piece;
+			continue;
+		}
+		if (rc == -EAGAIN || f->scratch)
+			break;
+		if (*done > 0)
+			inflight_publish(f->inflight, f->to_off);
+		rc = leave_store(f, rc);
+		if (rc < 0)
+			break;
+	}
+	if (*done > 0)
+		inflight_publish(f->inflight, f->to_off);
+	return rc;
+}
+
+/* The stage is for the next fill: what found no room waits elsewhere. */
+static int spill(struct fill *f, const uint8_t *bytes, size_t n)
+{
+	must(f->spill == NULL);
+	f->staged = 0;
+	f->cat->staging = NULL;
+	if (n == 0)
+		return 0;
+	f->spill = malloc(n);
+	if (f->spill == NULL)
+		return -ENOMEM;
+	memcpy(f->spill, bytes, n);
+	f->spilled = n;
+	return 0;
+}
+
+static int flush_spill(struct fill *f)
+{
+	size_t done;
+	int rc;
+
+	if (f->spill == NULL)
+		return 0;
+	rc = write_out(f, f->spill, f->spilled, &done);
+	f->spilled -= done;
+	if (f->spilled > 0) {
+		memmove(f->spill, f->spill + done, f->spilled);
+		return rc;
+	}
+	free(f->spill);
+	f->spill = NULL;
+	return 0;
+}
+
 int fill_flush(struct fill *f)
 {
 	struct catalog *cat = f->cat;
-	size_t done = 0;
-	int rc = 0;
+	size_t done;
+	int rc = flush_spill(f), spill_rc;
 
-	if (f->staged == 0)
-		return 0;
+	if (rc < 0 || f->staged == 0)
+		return rc;
 	must(cat->staging == f);
-	while (done < f->staged) {
-		uint64_t room = chunk_bytes(f) - f->to_off % chunk_bytes(f);
-		size_t n = min_u64(room, f->staged - done);
-
-		rc = write_piece(f, cat->stage + done, n);
-		if (rc < 0 && rc != -EAGAIN && !f->scratch) {
-			if (done > 0)
-				inflight_publish(f->inflight, f->to_off);
-			rc = leave_store(f, rc);
-			if (rc == 0)
-				continue;
-		}
-		if (rc < 0)
-			break;
-		done += n;
-	}
-	if (done > 0)
-		inflight_publish(f->inflight, f->to_off);
-	f->staged -= done;
-	if (f->staged > 0)
-		memmove(cat->stage, cat->stage + done, f->staged);
-	else
-		cat->staging = NULL;
-	return rc;
+	rc = write_out(f, cat->stage, f->staged, &done);
+	spill_rc = spill(f, cat->stage + done, f->staged - done);
+	return spill_rc < 0 ? spill_rc : rc;
 }
 
 int fill_write(struct fill *f, const uint8_t *bytes, size_t n)
 {
 	struct catalog *cat = f->cat;
-	int rc = 0;
+	int rc;
 
 	must(n <= FILL_STAGE_BYTES);
 	if (cat->staging != NULL && cat->staging != f)
-		rc = fill_flush(cat->staging);
-	else if (f->staged + n > FILL_STAGE_BYTES)
+		(void)!fill_flush(cat->staging); /* its owner hears of it */
+	if (f->spill != NULL || f->staged + n > FILL_STAGE_BYTES) {
 		rc = fill_flush(f);
-	if (cat->staging != NULL &&
-	    (cat->staging != f || f->staged + n > FILL_STAGE_BYTES))
-		return rc < 0 ? rc : -EAGAIN;
+		if (rc < 0)
+			return rc;
+	}
 	memcpy(cat->stage + f->staged, bytes, n);
 	f->staged += n;
 	cat->staging = f;
@@ -311,14 +358,50 @@ void fill_end(struct fill *f)
 {
 	int rc = fill_flush(f);
 
-	if (f->staged > 0) { /* no room: these bytes will be fetched again */
+	if (f->spilled > 0) /* no room: these bytes will be fetched again */
 		log_info("ev=bytes_dropped key=%s bytes=%zu errno=%d",
-			 f->obj->key, f->staged, -rc);
-		f->staged = 0;
-		f->cat->staging = NULL;
-	}
+			 f->obj->key, f->spilled, -rc);
+	free(f->spill);
+	f->spill = NULL;
+	f->spilled = 0;
 	end_chunk(f);
+	f->obj = NULL;
+	f->ended_ms = f->cat->now_ms;
+	if (TAILQ_EMPTY(&f->scraps)) {
+		inflight_end(f->inflight);
+		free(f);
+		return;
+	}
+	inflight_commit_begin(f->inflight); /* keeps the row */
 	inflight_end(f->inflight);
-	trim_until(f, UINT64_MAX);
-	free(f);
+	TAILQ_INSERT_TAIL(&f->cat->held, f, held_link);
+}
+
+static bool still_read(struct fill *f)
+{
+	struct catalog *cat = f->cat;
+	struct span span = { f->kept_off, f->to_off };
+
+	if (cat->now_ms - f->ended_ms < HELD_MS)
+		return true;
+	return readers_need(&cat->readers, f->object_no, f->generation, span,
+			    0);
+}
+
+void fill_sweep(struct catalog *cat, bool all)
+{
+	struct fill *f, *next;
+
+	if (TAILQ_EMPTY(&cat->held))
+		return;
+	readers_refresh(&cat->readers, cat->now_ms, 50);
+	for (f = TAILQ_FIRST(&cat->held); f != NULL; f = next) {
+		next = TAILQ_NEXT(f, held_link);
+		if (!all && still_read(f))
+			continue;
+		TAILQ_REMOVE(&cat->held, f, held_link);
+		trim_until(f, UINT64_MAX);
+		inflight_commit_done(f->inflight);
+		free(f);
+	}
 }

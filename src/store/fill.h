@@ -32,13 +32,19 @@ struct fill_scrap {
 };
 
 struct fill {
+	TAILQ_ENTRY(fill) held_link;
+	uint64_t ended_ms;
 	struct catalog *cat;
-	struct object *obj;
+	struct object *obj;   /* while it is not ended */
+	uint64_t object_no;
+	uint32_t generation;
 	struct inflight *inflight;
 	uint64_t run_no;
 	uint64_t from_off;    /* of this row */
 	uint64_t to_off;      /* published */
 	size_t staged;        /* bytes in cat->stage behind to_off */
+	uint8_t *spill;       /* staged bytes that found no room: they come */
+	size_t spilled;       /* before the staged ones; else NULL, 0 */
 	/* the chunk file being written; fd -1 = none */
 	int fd;
 	uint64_t chunk_from;
@@ -70,8 +76,13 @@ void fill_set_size(struct fill *f, uint64_t size_bytes);
 /* Scratch only: unlinks files wholly before off. */
 void fill_trim(struct fill *f, uint64_t off);
 
-/* Flushes if it can, publishes, hands the last piece to the catalog and
- * frees f.  A scratch fill's files go with it. */
+/* Flushes if it can, publishes, hands the last piece to the catalog.  The
+ * fill is no longer the caller's: it is freed, or, when it is a scratch fill,
+ * held until nobody reads its files. */
 void fill_end(struct fill *f);
+
+/* Frees held fills that nobody reads any more; with all set, every one.
+ * catalog_tick() does this. */
+void fill_sweep(struct catalog *cat, bool all);
 
 #endif

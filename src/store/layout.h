@@ -33,6 +33,7 @@ enum layout_text {
 
 #define OBJECT_NO_RANGES 1u /* the origin answers ranges with all of it */
 #define OBJECT_NO_STORE  2u /* must not be kept: scratch only */
+#define OBJECT_MUST_REVALIDATE 4u /* never served stale (RFC 9111 5.2.2.2) */
 
 /* One rendition of one video: what a response head needs.  Variable length:
  * object_record_bytes().  12 text bytes or 2048 make no difference to code. */

@@ -1,0 +1,113 @@
+/*
+ * plan - what is fetched, and what each ask is answered.
+ *
+ * Used by: prefetcher.  One title per object that is asked for: its runs, and
+ * the asks that cannot be answered yet.  Nothing here blocks.
+ */
+#ifndef REELCACHE_PREFETCHER_PLAN_H
+#define REELCACHE_PREFETCHER_PLAN_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "conf/conf.h"
+#include "ipc/ask.h"
+#include "ipc/inbox.h"
+#include "prefetcher/run.h"
+#include "shm/segment.h"
+#include "store/catalog.h"
+#include "upstream/transfer.h"
+
+#define PLAN_WAITERS_MAX 65536u
+#define PLAN_TITLES_MAX  65536u /* of objects that are not stored */
+
+struct plan_opts {
+	const struct conf *conf;
+	struct segment *seg;
+	const struct inboxes *ipc;
+	struct segment_stats *stats;
+	struct event_base *base;
+};
+
+/* An ask that cannot be answered yet. */
+struct waiter {
+	TAILQ_ENTRY(waiter) link;
+	uint64_t since_ms; /* first asked */
+	uint64_t seen_ms;  /* last asked: workers ask again while they wait */
+	bool started;      /* this ask started a run */
+	struct ask ask;
+};
+
+/* What the plan knows of an object, beside its record. */
+struct title {
+	TAILQ_ENTRY(title) link;
+	struct plan *plan;
+	struct object *obj;
+	const struct conf_source *source;
+	struct run_list runs;
+	TAILQ_HEAD(, waiter) waiters;
+	/* the last failure: asks are answered with it until then */
+	uint64_t fail_until_ms;
+	uint32_t fail_status;
+	uint32_t fail_retry_after_s;
+	char fail_reason[128];
+	uint64_t confirmed_ms; /* when the origin last spoke of it */
+	uint64_t used_ms;
+	bool dirty; /* its waiters are to be looked at again */
+	bool gone;  /* the origin has it no more: drop what is stored */
+};
+
+struct plan {
+	struct plan_opts opts;
+	struct catalog *cat;
+	struct upstream *upstream;
+	TAILQ_HEAD(, title) titles; /* those in use */
+	uint64_t now_ms;
+	uint64_t swept_ms;
+	uint32_t runs;
+	uint32_t waiters;
+	uint32_t title_count;
+	struct event *look; /* runs plan_look() soon */
+};
+
+int plan_open(struct plan **out, const struct plan_opts *opts) MUSTCHECK;
+
+/* Ends all runs; what came is committed. */
+void plan_close(struct plan *plan);
+
+/* One message from a worker: checked here. */
+void plan_ask(struct plan *plan, const void *message, size_t bytes);
+
+/* Every 20 ms while there are runs, else every 100 ms. */
+void plan_tick(struct plan *plan);
+
+/* Objects of every source with this id ("source/id": only that one; NULL:
+ * all): runs are cancelled, chunks and records dropped. */
+struct plan_purged {
+	uint64_t objects, chunks, bytes, runs;
+};
+void plan_purge(struct plan *plan, const char *key, const char *id,
+		struct plan_purged *out);
+
+/* ---- for run.c ---- */
+
+/* Counts the readers of all runs of a title; max_age_ms as for readers. */
+void plan_count_readers(struct title *t, uint64_t max_age_ms);
+
+/* Something changed: waiters of the title are looked at again, in the next
+ * turn of the loop. */
+void plan_changed(struct title *t);
+
+/* Asks are answered with this for a while. */
+void plan_failed(struct title *t, uint32_t status, uint64_t for_ms,
+		 uint32_t retry_after_s, const char *reason);
+
+/* The origin has just said what the object is: a failure is forgotten. */
+void plan_confirmed(struct title *t);
+
+/* Wall clock, seconds. */
+int64_t plan_wall_s(void);
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * run - one transfer from an origin, through breaks and retries.
+ *
+ * Used by: prefetcher.
+ *
+ *            head                 all bytes, or reached present ones
+ *   ASKED ---------> BODY ------------------------------------> ended
+ *     ^  |            |  ^
+ *     |  | broke      |  | broke: Range + If-Range from pos_off
+ *     |  v            v  |
+ *    RETRY <----------'--'     patience over --> ended, title failed
+ *
+ * A run may be paused: it is far enough ahead of its foremost reader, or
+ * there is no room until readers move on.
+ */
+#ifndef REELCACHE_PREFETCHER_RUN_H
+#define REELCACHE_PREFETCHER_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "store/fill.h"
+#include "upstream/transfer.h"
+
+struct plan;
+struct title;
+
+enum run_state {
+	RUN_ASKED,
+	RUN_BODY,
+	RUN_RETRY,
+};
+
+struct run {
+	TAILQ_ENTRY(run) link;     /* in its title */
+	struct title *title;
+	struct transfer *transfer; /* NULL in RUN_RETRY */
+	struct fill *fill;         /* NULL: nothing to be written right now */
+	enum run_state state;
+	uint64_t from_off;   /* first byte it was started for */
+	uint64_t pos_off;    /* first byte not taken yet */
+	uint64_t body_off;   /* first byte of the next body callback */
+	uint64_t end_off;    /* end of the Range; SIZE_UNKNOWN = open */
+	uint64_t suffix;     /* the last n bytes, while the size is unknown */
+	uint64_t limit_off;  /* pauses there until readers move on */
+	bool probe;          /* nothing was known of the object */
+	bool revalidate;     /* asks whether the object is still the same */
+	bool whole;          /* the origin sends all of it, from 0 */
+	bool paused;
+	bool no_room;        /* paused by the store, not by limit_off */
+	bool restart;        /* its transfer was stopped to begin anew */
+	bool ended;          /* its transfer was stopped: nothing more to do */
+	uint64_t started_ms;
+	uint64_t asked_ms;   /* last time that an ask was led here */
+	uint64_t paused_ms;
+	uint64_t body_ms;    /* first body byte of this transfer */
+	uint64_t body_bytes; /* of this transfer */
+	uint64_t fault_ms;   /* first fault without progress since; 0 = none */
+	uint64_t retry_ms;   /* RUN_RETRY: when */
+	uint64_t delay_ms;   /* RUN_RETRY: how long the next wait is */
+	/* readers, as the last look saw them */
+	uint64_t readers;
+	uint64_t readers_min_off;
+	uint64_t readers_max_off;
+	uint64_t abandoned_ms; /* 0 = somebody needs it */
+	uint64_t abandoned_off;
+};
+TAILQ_HEAD(run_list, run);
+
+struct run_want {
+	uint64_t from_off;
+	uint64_t end_off; /* SIZE_UNKNOWN = open */
+	uint64_t suffix;  /* > 0: instead of from_off */
+	bool probe;
+	bool revalidate;
+};
+
+/* Starts a run of the title; it is in the title's list then.  -EAGAIN: too
+ * many at a time. */
+int run_start(struct title *t, const struct run_want *want,
+	      struct run **out) MUSTCHECK;
+
+/* Ends it without a word to the origin's other transfers; frees it. */
+void run_end(struct run *run);
+
+/* Looks after pauses, retries and the end of a run that nobody needs; the
+ * fields of readers are fresh.  May free it. */
+void run_tick(struct run *run);
+
+/* First byte that is in no file yet. */
+uint64_t run_next_off(const struct run *run);
+
+/* Milliseconds of waiting for which joining is better than a new request. */
+bool run_will_reach(const struct run *run, uint64_t off);
+
+#endif
