@@ -3,9 +3,10 @@
  * reload, stop, systemd.  Nothing here sleeps: it waits for a word in the
  * log, or for a process to be gone, with a deadline.
  *
- * The small worker greets each connection with "SLOT PID\n" and holds it until
- * its client closes; the small prefetcher greets on the admin socket.  What
- * they shall do wrong stands in [upstream] user_agent.
+ * The small worker greets each connection with "SLOT PID\n", holds it until its
+ * client closes, and says in the segment that somebody reads.  The small
+ * prefetcher greets on the admin socket, with ADMIN_SLOT + how many workers
+ * say so.  What they shall do wrong stands in [upstream] user_agent.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +38,7 @@
 
 #define DEADLINE_MS 20000u
 #define CONNECTIONS 32
+#define ADMIN_SLOT  900u
 
 /* ---- small children ------------------------------------------------------ */
 
@@ -88,6 +90,18 @@ static void greet(int fd, uint32_t slot)
 		_exit(1);
 }
 
+/* Workers whose row says that somebody reads. */
+static uint32_t count_readers(const struct child *self)
+{
+	uint32_t n = 0;
+
+	for (uint32_t slot = 0; slot < SEGMENT_WORKERS; slot++)
+		if (atomic_load(&self->seg->workers[slot].readers[0].object_no) !=
+		    0)
+			n++;
+	return n;
+}
+
 static int small_prefetcher(const struct child *self)
 {
 	struct pollfd p[2] = { { .fd = -1, .events = POLLIN },
@@ -108,11 +122,19 @@ static int small_prefetcher(const struct child *self)
 			int fd = accept(p[1].fd, NULL, NULL);
 
 			if (fd >= 0)
-				greet(fd, 999);
+				greet(fd, ADMIN_SLOT + count_readers(self));
 			if (fd >= 0)
 				close(fd);
 		}
 	}
+}
+
+static void note_reader(const struct child *self)
+{
+	struct segment_worker *row = &self->seg->workers[self->slot];
+
+	atomic_store(&row->readers[0].object_no, 7);
+	atomic_store(&row->readers_top, 1);
 }
 
 static int small_worker(const struct child *self)
@@ -162,6 +184,7 @@ static int small_worker(const struct child *self)
 			for (size_t k = 1 + listens; fd >= 0 && k < n; k++)
 				if (p[k].fd < 0) {
 					greet(fd, self->slot);
+					note_reader(self);
 					p[k].fd = fd;
 					held++;
 					fd = -1;
@@ -511,7 +534,7 @@ static void test_start_and_stop(void **state)
 	open_world(&w);
 	start_ready(&w);
 	visit_both(&w, pids);
-	assert_int_equal(visit_admin(&w).slot, 999);
+	assert_true(visit_admin(&w).slot >= ADMIN_SLOT);
 	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pids[1]);
 	f = fopen(path, "r");
 	assert_non_null(f);
@@ -573,6 +596,23 @@ static void test_prefetcher_killed(void **state)
 	assert_int_not_equal(visit_admin(&w).pid, first);
 	visit_both(&w, again);
 	assert_memory_equal(pids, again, sizeof(pids));
+	stop(&w);
+	close_world(&w);
+}
+
+static void test_readers_of_the_dead(void **state)
+{
+	struct world w;
+	pid_t pids[2];
+
+	(void)state;
+	open_world(&w);
+	start_ready(&w);
+	visit_both(&w, pids);
+	assert_int_equal(visit_admin(&w).slot, ADMIN_SLOT + 2);
+	assert_int_equal(kill(pids[1], SIGKILL), 0);
+	wait_words(&w, "ev=child_ready name=worker-1", 2);
+	assert_int_equal(visit_admin(&w).slot, ADMIN_SLOT + 1);
 	stop(&w);
 	close_world(&w);
 }
@@ -799,7 +839,7 @@ static void test_reload_taken_back(void **state)
 		assert_int_equal(kill(w.master, SIGHUP), 0);
 		wait_word(&w, "ev=reload_refused");
 		wait_word(&w, "ev=reloaded"); /* the old one is in force */
-		assert_int_equal(visit_admin(&w).slot, 999);
+		assert_true(visit_admin(&w).slot >= ADMIN_SLOT);
 		visit_both(&w, again);
 		assert_memory_equal(pids, again, sizeof(pids));
 	}
@@ -1106,6 +1146,7 @@ int main(void)
 		cmocka_unit_test(test_start_and_stop),
 		cmocka_unit_test(test_worker_killed),
 		cmocka_unit_test(test_prefetcher_killed),
+		cmocka_unit_test(test_readers_of_the_dead),
 		cmocka_unit_test(test_backoff),
 		cmocka_unit_test(test_master_killed),
 		cmocka_unit_test(test_not_ready_in_time),
