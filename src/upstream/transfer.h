@@ -1,18 +1,35 @@
 /*
- * transfer - one GET with a Range from an origin: libcurl on libevent.
+ * transfer - ranged GETs from origins: libcurl's multi interface on libevent.
  *
- * Used by: prefetcher, the only process that talks to origins.  curl stays
- * inside this folder.  Nothing blocks (names are resolved by curl's thread).
+ * Used by: prefetcher only; open it after fork, one per process.  libcurl is
+ * seen by src/upstream/ alone.
+ * Blocking: never; names are resolved in threads of libcurl.
+ * Errors: 0 or -errno from calls, enum transfer_end from transfers.
  *
- * Always a Range and `Accept-Encoding: identity`; never HEAD, never Expect,
- * no cookies, no credentials, no proxy from the environment.  Redirects are
- * followed; every address that is connected to, also after a redirect, is
- * checked (upstream/address.h) unless allow_private.
+ * Life of a transfer:
+ *
+ *   transfer_begin -> head -> body, turn, body, ... -> end     (freed by us)
+ *                         \ transfer_abort, at any time        (freed by us)
+ *
+ *   - No callback runs inside of transfer_begin(), _pause(), _resume() or
+ *     _abort(): all come later, from the event loop.
+ *   - head comes at most once, for the final response: 1xx and redirects that
+ *     are followed are not seen.  body may never come.  turn comes once after
+ *     the body calls of a loop turn: publish there what was staged.
+ *   - end comes exactly once, last, unless transfer_abort() came before it;
+ *     when it has returned the pointer is dead.  There is no end before the
+ *     last byte was taken: what is paused is not DONE.
+ *   - Inside of every callback all functions here may be called, on this and
+ *     on other transfers, but for upstream_close().
+ *
+ * The request is always a GET with Range (`bytes=0-` for the whole object) and
+ * Accept-Encoding: identity; never a HEAD, Expect, cookie, proxy or .netrc.
+ * Redirects are followed, to http and https only; a name and password in the
+ * URL go to its own host only.
  */
 #ifndef REELCACHE_UPSTREAM_TRANSFER_H
 #define REELCACHE_UPSTREAM_TRANSFER_H
 
-#include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,97 +37,126 @@
 #include "util/base.h"
 #include "util/span.h"
 
-struct upstream; /* one per process: connections, timers */
-struct transfer;
+struct event_base;
+struct upstream; /* opaque: connections to all origins */
+struct transfer; /* opaque: one request and its response */
 
+#define TRANSFER_URL_BYTES 8192u /* longest URL, NUL included */
+
+/* Strings are copied; NULL or "" = the default.  Changed options: a new
+ * struct upstream. */
 struct upstream_opts {
-	uint64_t connect_timeout_ms;
-	uint64_t first_byte_timeout_ms;
-	uint64_t stall_timeout_ms;
-	uint32_t connections; /* to one origin at a time */
-	uint32_t redirects;
-	const char *user_agent;
-	const char *ca_file;  /* "" = the system's */
+	uint32_t connect_timeout_ms;    /* name, TCP and TLS together */
+	uint32_t first_byte_timeout_ms; /* request sent until head complete */
+	uint32_t stall_timeout_ms;      /* body silent while not paused; fires
+					 * up to a quarter late */
+	uint32_t connections;           /* to one host and port, at most */
+	uint32_t redirects;             /* 0 = a redirect is a final response */
+	const char *user_agent;         /* default: no User-Agent field */
+	const char *ca_file;            /* default: the system's */
 };
 
-/* Strings are copied.  base stays the caller's and must outlive it. */
+/* 0, -ENOMEM, -EINVAL (an option libcurl does not take) or -ENOTSUP (libcurl
+ * is too old).  The base must outlive it. */
 int upstream_open(struct upstream **out, struct event_base *base,
 		  const struct upstream_opts *opts) MUSTCHECK;
 
-/* All transfers must have ended or been aborted. */
+/* Transfers that still run are aborted: no callback comes.  NULL is fine. */
 void upstream_close(struct upstream *up);
 
+/* Strings are copied; NULL or "" = field not sent. */
 struct transfer_want {
-	const char *url;
-	uint64_t from;         /* first byte */
-	uint64_t to;           /* one past the last; SIZE_UNKNOWN = open */
-	uint64_t suffix;       /* > 0: the last n bytes instead of from..to */
-	const char *if_range;  /* a strong validator, or NULL */
-	const char *if_none_match;     /* or NULL */
-	const char *if_modified_since; /* or NULL */
-	bool allow_private;
+	const char *url;      /* http or https */
+	uint64_t from;        /* first byte */
+	uint64_t to;          /* one past the last; SIZE_UNKNOWN = open end */
+	uint64_t suffix;      /* > 0: the last so many bytes; from, to unused */
+	const char *if_range; /* strong ETag or Last-Modified, as it was sent */
+	const char *if_none_match;
+	const char *if_modified_since;
+	bool allow_private;   /* addresses that address_is_public() refuses */
 };
 
-#define TRANSFER_TEXT_BYTES 1024u
+enum {
+	TRANSFER_ETAG_BYTES = 512,
+	TRANSFER_DATE_BYTES = 64,
+	TRANSFER_LINE_BYTES = 512,
+};
 
-/* The final response's head.  Texts are "" when absent; a field too long for
- * its place counts as absent (an ETag cut short would be a lie). */
+/*
+ * Checked before it is told: status 200 to 599; texts without control
+ * characters, "" = not given (several lines of a list joined by ", ").
+ *
+ * 206: span is Content-Range, begins where it was asked to (suffix: where
+ * that is, when the size is told); it may end before or behind want.to.
+ * 304, 204: span is empty.  416: size is Content-Range's, span the error
+ * text's.  Any other: span is 0 to Content-Length, and size is its end if the
+ * status is 200.
+ */
 struct transfer_head {
 	int status;
-	bool ranged;      /* a 206 with one part and a sound Content-Range */
-	struct span span; /* of the body; to is SIZE_UNKNOWN when not told */
-	uint64_t size;    /* of the object; SIZE_UNKNOWN when not told */
-	uint32_t retry_after_s; /* 0 = not given */
-	char etag[256];
-	char last_modified[64];
-	char date[64];
-	char age[32];
-	char expires[64];
-	char cache_control[512];
-	char content_type[256];
-	char content_encoding[64];
-	char content_language[128];
-	char content_disposition[512];
+	bool ranged;       /* a single-part 206 */
+	bool end_is_sure;  /* false: only the closed connection ends the body,
+			    * so DONE may hide a cut */
+	struct span span;  /* of the body; to = SIZE_UNKNOWN: until it ends */
+	uint64_t size;     /* of the object, or SIZE_UNKNOWN */
+	char etag[TRANSFER_ETAG_BYTES];
+	char last_modified[TRANSFER_DATE_BYTES];
+	char date[TRANSFER_DATE_BYTES];
+	char age[TRANSFER_DATE_BYTES];
+	char cache_control[TRANSFER_LINE_BYTES];
+	char expires[TRANSFER_DATE_BYTES];
+	char content_type[TRANSFER_LINE_BYTES];
+	char content_disposition[TRANSFER_LINE_BYTES];
+	char content_language[TRANSFER_LINE_BYTES];
+	char content_encoding[TRANSFER_DATE_BYTES];
+	char retry_after[TRANSFER_DATE_BYTES];
 };
 
 enum transfer_next {
 	TRANSFER_GO,
-	TRANSFER_PAUSE, /* body: the bytes were not taken; they come again */
-	TRANSFER_STOP,  /* end() follows with TRANSFER_STOPPED */
+	TRANSFER_PAUSE, /* until transfer_resume(); from body: these bytes were
+			 * NOT taken and are given again, perhaps cut anew */
+	TRANSFER_STOP,  /* enough: end comes with TRANSFER_STOPPED */
 };
 
 enum transfer_end {
-	TRANSFER_DONE,        /* everything the head promised came */
-	TRANSFER_CUT,         /* the connection broke, or the body was short */
-	TRANSFER_UNREACHABLE, /* name, connect, TLS */
-	TRANSFER_TIMEOUT,
-	TRANSFER_REFUSED,     /* an address that is not allowed */
-	TRANSFER_BROKEN,      /* an answer that makes no sense */
-	TRANSFER_STOPPED,     /* a callback said so */
+	TRANSFER_DONE = 1,    /* all that the head promised was taken */
+	TRANSFER_CUT,         /* connection broke, or body shorter than told */
+	TRANSFER_UNREACHABLE, /* name, connect or TLS failed */
+	TRANSFER_TIMEOUT,     /* connect, first byte or stall */
+	TRANSFER_REFUSED,     /* every address is private */
+	TRANSFER_BROKEN,      /* the response makes no sense */
+	TRANSFER_STOPPED,     /* a callback said TRANSFER_STOP */
+	TRANSFER_FAULT,       /* our own: out of memory or descriptors */
 };
 
-/* ctx is the caller's.  In every callback transfer_abort() is allowed. */
+/* All four must be set.  Arguments are valid during the call only. */
 struct transfer_ops {
-	/* Once, before any body. */
 	enum transfer_next (*head)(void *ctx, const struct transfer_head *head);
+	/* n > 0; the next bytes of head.span, in order */
 	enum transfer_next (*body)(void *ctx, const uint8_t *bytes, size_t n);
-	/* Once per turn of the loop in which bytes came. */
 	void (*turn)(void *ctx);
-	/* Once, the last callback; never from inside transfer_begin().  The
-	 * transfer is freed after it returns. */
+	/* reason: a short text without the URL's path or query; for TRANSFER_DONE "" */
 	void (*end)(void *ctx, enum transfer_end how, const char *reason);
 };
 
-/* Texts of want are copied.  0 or -errno. */
-int transfer_begin(struct upstream *up, const struct transfer_want *want,
-		   const struct transfer_ops *ops, void *ctx,
-		   struct transfer **out) MUSTCHECK;
+/* ops and ctx stay the caller's and outlive the transfer.  0, -EINVAL (URL
+ * is no http(s) URL or too long, empty span, control characters) or -ENOMEM. */
+int transfer_begin(struct transfer **out, struct upstream *up,
+		   const struct transfer_want *want,
+		   const struct transfer_ops *ops, void *ctx) MUSTCHECK;
 
-/* After TRANSFER_PAUSE: the same bytes come again, from the event loop, not
- * from inside this call. */
-void transfer_resume(struct transfer *tr);
+/* No body from now until resumed; the connection is no longer read (up to
+ * 256 KiB, over HTTP/2 up to the stream's window, wait in memory).  No timer
+ * runs for a body that is paused.  Calls do not add up. */
+void transfer_pause(struct transfer *t);
+void transfer_resume(struct transfer *t);
 
-/* No more callbacks; frees it (later, when called from a callback). */
-void transfer_abort(struct transfer *tr);
+/* No callback comes any more, not even end.  The pointer is dead.  A rest of
+ * up to 16 KiB is read and dropped to keep the connection. */
+void transfer_abort(struct transfer *t);
+
+/* "done", "cut", ...: a word for logs and counters. */
+const char *transfer_end_name(enum transfer_end how);
 
 #endif
