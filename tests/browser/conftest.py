@@ -1,0 +1,123 @@
+"""Chromium in front of reelcache in front of a slow origin.
+
+REELCACHE_BIN     the program; else build/ is searched
+REELCACHE_MEDIA   where clips are kept; else build-media/
+"""
+
+import os
+import sys
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [os.path.join(ROOT, "tests", "bench"),
+                os.path.join(ROOT, "tests", "media")]
+
+import bench  # noqa: E402
+import make_media  # noqa: E402
+from paced_origin import Origin  # noqa: E402
+
+# slower than a seek's patience allows to wait, faster than the clips play
+ORIGIN_BPS = 400 * 1024
+ORIGIN_DELAY_S = .2
+
+CHROMIUM = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+    "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding", "--disable-dev-shm-usage",
+    "--window-size=1000,800", "--host-resolver-rules="
+    "MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1",
+]
+
+
+class Clip:
+    """A clip and what a test wants to know of it."""
+
+    def __init__(self, recipe, path):
+        self.name = recipe.name
+        self.frames = recipe.frames
+        self.width = recipe.width
+        self.height = recipe.height
+        self.path = path
+        self.size = os.path.getsize(path)
+
+    @staticmethod
+    def second_of(frame):
+        """In the middle of a frame: no rounding can reach its neighbours."""
+        return (frame + .5) / make_media.FPS
+
+
+@pytest.fixture(scope="session")
+def clips():
+    folder = os.environ.get("REELCACHE_MEDIA",
+                            os.path.join(ROOT, "build-media"))
+    paths = make_media.make(folder)
+    return {recipe.name: Clip(recipe, paths[recipe.name])
+            for recipe in make_media.CLIPS}
+
+
+@pytest.fixture
+def origin(clips):
+    folder = os.path.dirname(next(iter(clips.values())).path)
+    slow = Origin(ORIGIN_BPS, ORIGIN_DELAY_S, folder=folder).start()
+    yield slow
+    slow.stop()
+
+
+def run_server(tmp_path, origin, web):
+    return bench.Reelcache(str(tmp_path), origin.port,
+                           extra={"http": {"web": web}}).start()
+
+
+@pytest.fixture
+def server(tmp_path, origin):
+    """reelcache with the plain page at /."""
+    running = run_server(tmp_path, origin, os.path.join(HERE, "page"))
+    yield running
+    running.stop()
+    words = running.words()
+    assert "must_failed" not in words and "Sanitizer" not in words, words
+
+
+@pytest.fixture
+def watch_server(tmp_path, origin):
+    """reelcache with its own watch page at /."""
+    running = run_server(tmp_path, origin, os.path.join(ROOT, "src", "web"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def new_browser(tmp_path):
+    """Browsers, each as if on a machine of its own."""
+    opened = []
+
+    def make():
+        profile = tmp_path / f"profile-{len(opened)}"
+        options = webdriver.ChromeOptions()
+        options.binary_location = "/usr/bin/chromium"
+        for flag in CHROMIUM + [f"--user-data-dir={profile}"]:
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"),
+                                  options=options)
+        opened.append(driver)
+        driver.set_script_timeout(60)
+        driver.set_page_load_timeout(30)
+        return driver
+
+    yield make
+    for driver in opened:
+        driver.quit()
+
+
+@pytest.fixture
+def browser(new_browser):
+    return new_browser()
