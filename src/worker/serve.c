@@ -321,13 +321,27 @@ static enum serve_next ask_for(struct serve *sv, unsigned flags,
 	return SERVE_GO_ON;
 }
 
-/* Its size may have become known since the head was sent. */
+/* The run that was followed may have come to the object's end. */
+static void ask_run_for_size(struct serve *sv)
+{
+	struct segment_run_view run;
+
+	if (segment_read_run(sv->desk->seg, sv->run_row, &run) &&
+	    run.run_no == sv->run_no && run.object_no == sv->object_no &&
+	    run.generation == sv->generation)
+		learn_size(sv, run.size_bytes);
+}
+
+/* The size may have become known since the head was sent. */
 static bool look_for_size(struct serve *sv)
 {
 	const struct object_record *rec;
 
-	if (sv->left.to != SIZE_UNKNOWN)
+	if (sv->left.to != SIZE_UNKNOWN || !sv->head_sent)
 		return false;
+	ask_run_for_size(sv);
+	if (sv->left.to != SIZE_UNKNOWN)
+		return true;
 	rec = store_find_object(sv->desk->store, sv->key, sv->key_bytes);
 	if (rec == NULL || rec->object_no != sv->object_no ||
 	    rec->generation != sv->generation ||
@@ -404,6 +418,7 @@ static enum serve_next look_for_object(struct serve *sv)
 		  desk->serves->nonce++ ^ sv->begun_us);
 	adopt_record(sv, rec);
 	sv->left = plan->span;
+	wait_reader_show(sv); /* if a first wait has given it a row */
 	if (rec->fresh_until_s < wall_s && !sv->asked_fresh)
 		return ask_for(sv, ASK_REVALIDATE, CACHE_STATUS_FWD_STALE);
 	if (plan->status >= 400)
@@ -535,15 +550,11 @@ static enum serve_next step_send(struct serve *sv)
 static enum serve_next step_follow(struct serve *sv)
 {
 	enum serve_next next = wait_or_fail(sv);
-	struct segment_run_view run;
 
 	if (next != SERVE_WAIT)
 		return next;
-	if (sv->head_sent &&
-	    segment_read_run(sv->desk->seg, sv->run_row, &run) &&
-	    run.run_no == sv->run_no && run.object_no == sv->object_no &&
-	    run.generation == sv->generation)
-		learn_size(sv, run.size_bytes);
+	if (sv->head_sent)
+		ask_run_for_size(sv);
 	if (sv->left.from < sv->left.to && wait_for_run(sv))
 		return SERVE_WAIT;
 	sv->state = SERVE_LOOKUP;
