@@ -3,6 +3,7 @@ EXTRA_DIST += \
 	etc/packaging/debian/changelog \
 	etc/packaging/debian/control \
 	etc/packaging/debian/copyright \
+	etc/packaging/debian/docs \
 	etc/packaging/debian/rules \
 	etc/packaging/debian/source/format \
 	etc/packaging/debian/tests/control \
