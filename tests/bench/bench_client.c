@@ -45,12 +45,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HEAD_BYTES   4096u
-#define READ_BYTES   (256u * 1024u)
-#define SLOW_BYTES   (16u * 1024u) /* one read of a slow connection */
-#define LATENCIES    (1u << 20)
-#define EVENTS       256
-#define SILENCE_MS   60000u /* a server that says nothing so long has hung */
+#define HEAD_BYTES 4096u
+#define READ_BYTES (256u * 1024u)
+#define SLOW_BYTES (16u * 1024u) /* one read of a slow connection */
+#define LATENCIES  (1u << 20)
+#define EVENTS     256
+#define SILENCE_MS 60000u /* a server that says nothing so long has hung */
 
 struct options {
 	const char *address;
@@ -79,14 +79,14 @@ enum peer_state {
 struct peer {
 	int fd;
 	enum peer_state state;
-	uint32_t asked;      /* requests so far */
+	uint32_t asked; /* requests so far */
 	uint32_t head_used;
 	bool got_byte;
-	uint64_t from;       /* next body byte's place in the file */
-	uint64_t left;       /* body bytes to come */
+	uint64_t from;               /* next body byte's place in the file */
+	uint64_t left;               /* body bytes to come */
 	uint64_t want_from, want_to; /* what was asked */
 	uint64_t asked_us;
-	uint64_t due_us;     /* slow: next read */
+	uint64_t due_us; /* slow: next read */
 	uint64_t random;
 	char head[HEAD_BYTES];
 };
@@ -133,8 +133,9 @@ static uint64_t random_next(struct peer *p)
 static void peer_fail(struct peer *p, const char *why)
 {
 	if (bench.errors < 5)
-		fprintf(stderr, "bench_client: bytes %" PRIu64 "-%" PRIu64
-			": %s\n", p->want_from, p->want_to, why);
+		fprintf(stderr,
+			"bench_client: bytes %" PRIu64 "-%" PRIu64 ": %s\n",
+			p->want_from, p->want_to, why);
 	bench.errors++;
 	if (p->fd >= 0)
 		close(p->fd);
@@ -372,9 +373,9 @@ static void peer_open(struct peer *p, uint32_t no)
 	/* slow ones do not read in step with each other */
 	p->due_us = now_us();
 	if (bench.opt.rate_bps > 0)
-		p->due_us += random_next(p) %
-			     (SLOW_BYTES * UINT64_C(1000000) /
-			      bench.opt.rate_bps + 1);
+		p->due_us += random_next(p) % (SLOW_BYTES * UINT64_C(1000000) /
+						       bench.opt.rate_bps +
+					       1);
 }
 
 /* Slow reading: those that are due read once; the others are not polled. */
@@ -449,7 +450,8 @@ static void run(void)
 			return;
 		}
 		if (bench.opt.seconds > 0 &&
-		    now - bench.begun_us > bench.opt.seconds * UINT64_C(1000000))
+		    now - bench.begun_us >
+			    bench.opt.seconds * UINT64_C(1000000))
 			bench.stop = true;
 		if (bench.opt.hold && !said_ready &&
 		    bench.started == bench.opt.connections) {
@@ -477,16 +479,15 @@ static void print_percentiles(const char *name, uint32_t *list, uint32_t used)
 	qsort(list, used, sizeof(*list), compare_u32);
 	printf(", \"%s\": {", name);
 	for (i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-		printf("%s\"p%g\": %" PRIu32, i > 0 ? ", " : "",
-		       marks[i] * 100,
+		printf("%s\"p%g\": %" PRIu32, i > 0 ? ", " : "", marks[i] * 100,
 		       used > 0 ? list[(uint32_t)(marks[i] * (used - 1))] : 0);
 	printf("}");
 }
 
 static void print_result(void)
 {
-	uint64_t end_us = bench.last_byte_us > 0 ? bench.last_byte_us
-						 : now_us();
+	uint64_t end_us =
+		bench.last_byte_us > 0 ? bench.last_byte_us : now_us();
 	struct rusage use;
 	uint32_t no, held = 0;
 
@@ -516,8 +517,10 @@ static uint64_t number(const char *name, const char *text, uint64_t most)
 	n = strtoull(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || *text == '-' ||
 	    n > most) {
-		fprintf(stderr, "bench_client: --%s: %s is no number up to %"
-			PRIu64 "\n", name, text, most);
+		fprintf(stderr,
+			"bench_client: --%s: %s is no number up to %" PRIu64
+			"\n",
+			name, text, most);
 		exit(2);
 	}
 	return n;
@@ -552,21 +555,51 @@ static void parse_options(int argc, char **argv)
 		const char *name = names[index].name;
 
 		switch (c) {
-		case 'a': o->address = optarg; break;
-		case 'p': o->port = (uint16_t)number(name, optarg, 65535); break;
-		case 'u': o->path = optarg; break;
-		case 'f': o->file = optarg; break;
-		case 'c': o->connections = (uint32_t)number(name, optarg, 100000); break;
-		case 'r': o->range_bytes = number(name, optarg, INT64_MAX); break;
-		case 'n': o->requests = (uint32_t)number(name, optarg, UINT32_MAX); break;
-		case 'b': o->bytes = number(name, optarg, INT64_MAX); break;
-		case 't': o->seconds = (uint32_t)number(name, optarg, 86400); break;
-		case 's': o->rate_bps = number(name, optarg, INT64_MAX); break;
-		case 'S': o->seed = number(name, optarg, INT64_MAX); break;
-		case 'i': o->idle = true; break;
-		case 'h': o->hold = true; break;
-		case 'v': o->verify = false; break;
-		default: exit(2);
+		case 'a':
+			o->address = optarg;
+			break;
+		case 'p':
+			o->port = (uint16_t)number(name, optarg, 65535);
+			break;
+		case 'u':
+			o->path = optarg;
+			break;
+		case 'f':
+			o->file = optarg;
+			break;
+		case 'c':
+			o->connections = (uint32_t)number(name, optarg, 100000);
+			break;
+		case 'r':
+			o->range_bytes = number(name, optarg, INT64_MAX);
+			break;
+		case 'n':
+			o->requests =
+				(uint32_t)number(name, optarg, UINT32_MAX);
+			break;
+		case 'b':
+			o->bytes = number(name, optarg, INT64_MAX);
+			break;
+		case 't':
+			o->seconds = (uint32_t)number(name, optarg, 86400);
+			break;
+		case 's':
+			o->rate_bps = number(name, optarg, INT64_MAX);
+			break;
+		case 'S':
+			o->seed = number(name, optarg, INT64_MAX);
+			break;
+		case 'i':
+			o->idle = true;
+			break;
+		case 'h':
+			o->hold = true;
+			break;
+		case 'v':
+			o->verify = false;
+			break;
+		default:
+			exit(2);
 		}
 	}
 	if (o->port == 0 || o->path == NULL || o->file == NULL ||

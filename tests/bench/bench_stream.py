@@ -63,7 +63,8 @@ def main():
     cost = {name: bench.median([r[0] for r in found[name]]) for name in names}
     table = bench.Table(f"Cold stream of {args.mib} MiB, CPU seconds per GB")
     ours = cost[args.server]
-    table.judge("against nginx as it comes", f"{ours:.3f} s/GB", f"{cost['nginx']:.3f} s/GB",
+    table.judge("against nginx as it comes", f"{ours:.3f} s/GB",
+                f"{cost['nginx']:.3f} s/GB",
                 ours / cost["nginx"], .8)
     for name in names[1:3]:
         table.judge(f"against {name}", f"{ours:.3f} s/GB",

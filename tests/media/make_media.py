@@ -183,7 +183,8 @@ def make(folder, names=None):
     if not missing:
         return paths
     if not os.path.exists(FONT):
-        sys.exit(f"make_media: {FONT} is missing (apt install fonts-dejavu-core)")
+        sys.exit(f"make_media: {FONT} is missing "
+                 "(apt install fonts-dejavu-core)")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         encoded = {}
         for clip in missing:
