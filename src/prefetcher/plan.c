@@ -224,7 +224,6 @@ static enum verdict decide_stale(struct title *t, struct waiter *w)
 		    describe_stale_ok(t->obj->record,
 				      &t->plan->opts.conf->cache,
 				      plan_wall_s())) {
-			stat_add(t->plan->opts.stats, STAT_stale_served, 1);
 			reply_look(t, &w->ask, w->started, true);
 			return ANSWERED;
 		}
@@ -686,9 +685,9 @@ static int open_upstream(struct plan *plan)
 {
 	const struct conf_upstream *conf = &plan->opts.conf->upstream;
 	struct upstream_opts opts = {
-		.connect_timeout_ms = conf->connect_timeout,
-		.first_byte_timeout_ms = conf->first_byte_timeout,
-		.stall_timeout_ms = conf->stall_timeout,
+		.connect_timeout_ms = (uint32_t)conf->connect_timeout,
+		.first_byte_timeout_ms = (uint32_t)conf->first_byte_timeout,
+		.stall_timeout_ms = (uint32_t)conf->stall_timeout,
 		.connections = conf->connections,
 		.redirects = conf->redirects,
 		.user_agent = conf->user_agent[0] != '\0' ? conf->user_agent :

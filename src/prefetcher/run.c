@@ -1,18 +1,21 @@
 #include "prefetcher/run.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/date.h"
+#include "http/slice.h"
 #include "prefetcher/describe.h"
 #include "prefetcher/plan.h"
 #include "upstream/template.h"
 #include "util/log.h"
 
-#define URL_BYTES      8192
 #define RETRY_FIRST_MS 100
 #define RETRY_LAST_MS  2000
 #define ASKED_MS       300   /* how long an ask counts as a reader */
+#define RETRY_AFTER_MAX_S 3600
 #define PAUSED_MS      10000 /* a transfer paused longer is given up */
 #define FIRST_BYTES    (4 * MIB) /* before a reader's row is seen */
 #define NEAR_BYTES     (64 * KIB)
@@ -117,8 +120,7 @@ static bool patience_is_over(const struct run *run)
 }
 
 /* The run has no transfer now.  May free it. */
-static void fault(struct run *run, uint32_t status, uint32_t retry_after_s,
-		  const char *reason)
+static void fault(struct run *run, uint32_t status, const char *reason)
 {
 	struct title *t = run->title;
 
@@ -127,7 +129,7 @@ static void fault(struct run *run, uint32_t status, uint32_t retry_after_s,
 		(void)!fill_flush(run->fill);
 	if (t->obj->record != NULL && !run->revalidate &&
 	    !patience_is_over(run)) {
-		retry_later(run, retry_after_s * (uint64_t)1000);
+		retry_later(run, 0);
 		log_info("ev=run_retry key=%s off=%llu why=\"%s\"",
 			 t->obj->key, (unsigned long long)run_next_off(run),
 			 reason);
@@ -136,8 +138,7 @@ static void fault(struct run *run, uint32_t status, uint32_t retry_after_s,
 	log_warning("ev=run_failed key=%s off=%llu status=%u why=\"%s\"",
 		    t->obj->key, (unsigned long long)run->pos_off, status,
 		    reason);
-	plan_failed(t, status, conf_of(run)->cache.negative, retry_after_s,
-		    reason);
+	plan_failed(t, status, conf_of(run)->cache.negative, 0, reason);
 	run_end(run);
 }
 
@@ -328,6 +329,22 @@ static enum transfer_next on_unsatisfiable(struct run *run,
 	return begin_anew(run, 0);
 }
 
+/* Seconds from now; 0 = not told or unreadable.  RFC 9110 section 10.2.3. */
+static uint32_t retry_after_s(const struct transfer_head *head)
+{
+	struct slice text = slice_of(head->retry_after);
+	int64_t now_s = plan_wall_s(), at_s;
+	uint64_t seconds;
+
+	if (slice_to_u64(text, &seconds))
+		return (uint32_t)min_u64(seconds, RETRY_AFTER_MAX_S);
+	if (text.bytes > 0 && date_parse(text, now_s, &at_s) == 0 &&
+	    at_s > now_s)
+		return (uint32_t)min_u64((uint64_t)(at_s - now_s),
+					 RETRY_AFTER_MAX_S);
+	return 0;
+}
+
 static bool is_passing(int status)
 {
 	return status >= 500 || status == 408 || status == 425 || status == 429;
@@ -345,14 +362,14 @@ static enum transfer_next on_error_status(struct run *run,
 	    is_passing(head->status) && !patience_is_over(run)) {
 		count(run, STAT_origin_errors, 1);
 		run->body_bytes = 0;
-		retry_later(run, head->retry_after_s * (uint64_t)1000);
+		retry_later(run, retry_after_s(head) * (uint64_t)1000);
 		return TRANSFER_STOP;
 	}
 	log_info("ev=origin_status key=%s status=%d", t->obj->key,
 		 head->status);
 	if (head->status >= 400 && head->status <= 599)
 		plan_failed(t, (uint32_t)head->status,
-			    conf_of(run)->cache.negative, head->retry_after_s,
+			    conf_of(run)->cache.negative, retry_after_s(head),
 			    reason);
 	else
 		plan_failed(t, 502, conf_of(run)->cache.negative, 0, reason);
@@ -543,7 +560,7 @@ static void on_end(void *ctx, enum transfer_end how, const char *reason)
 		run->state = RUN_ASKED;
 		rc = begin_transfer(run);
 		if (rc < 0)
-			fault(run, 502, 0, strerror(-rc));
+			fault(run, 502, strerror(-rc));
 		return;
 	}
 	switch (how) {
@@ -554,13 +571,14 @@ static void on_end(void *ctx, enum transfer_end how, const char *reason)
 	case TRANSFER_STOPPED: /* on_error_status() said RETRY */
 		return;
 	case TRANSFER_TIMEOUT:
-		fault(run, 504, 0, reason);
+		fault(run, 504, reason);
 		return;
 	case TRANSFER_CUT:
 	case TRANSFER_UNREACHABLE:
 	case TRANSFER_REFUSED:
 	case TRANSFER_BROKEN:
-		fault(run, 502, 0, reason);
+	case TRANSFER_FAULT:
+		fault(run, 502, reason);
 		return;
 	}
 }
@@ -585,11 +603,12 @@ static int begin_transfer(struct run *run)
 		.suffix = run->suffix,
 		.allow_private = t->source->allow_private,
 	};
-	char url[URL_BYTES];
+	char url[TRANSFER_URL_BYTES];
 	int rc;
 
 	must(id != NULL);
-	rc = template_url(url, sizeof(url), t->source->url, id + 1);
+	rc = template_expand(t->source->url, id + 1, strlen(id + 1), url,
+			     sizeof(url));
 	if (rc < 0)
 		return rc;
 	want.url = url;
@@ -611,8 +630,8 @@ static int begin_transfer(struct run *run)
 	}
 	run->body_bytes = 0;
 	run->body_ms = 0;
-	rc = transfer_begin(plan_of(run)->upstream, &want, &ops, run,
-			    &run->transfer);
+	rc = transfer_begin(&run->transfer, plan_of(run)->upstream, &want, &ops,
+			    run);
 	if (rc < 0)
 		return rc;
 	run->state = RUN_ASKED;
@@ -727,7 +746,7 @@ void run_tick(struct run *run)
 		rc = begin_transfer(run);
 		count(run, STAT_origin_resumes, 1);
 		if (rc < 0)
-			fault(run, 502, 0, strerror(-rc));
+			fault(run, 502, strerror(-rc));
 		return;
 	}
 	if (!run->paused || run->transfer == NULL)

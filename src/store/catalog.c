@@ -16,6 +16,7 @@
 #define READERS_AGE_MS 50
 #define DISK_BAD_MS    5000
 #define LOAD_ATTEMPTS  3
+#define CHECKS_AT_ONCE 8 /* in the journal: commits wait behind them */
 
 /* ---- small helpers ---- */
 
@@ -361,6 +362,15 @@ int catalog_add_extent(struct catalog *cat, struct object *obj,
 	return 0;
 }
 
+static void uncheck(struct catalog *cat, struct extent *ex)
+{
+	if (!ex->to_check)
+		return;
+	TAILQ_REMOVE(&cat->checks, ex, check);
+	ex->to_check = false;
+	cat->checks_left--;
+}
+
 /* The file is unlinked at once, so that its space can be used; the record
  * follows.  A crash in between leaves a record without a file, which reads
  * as absent. */
@@ -374,6 +384,7 @@ static void drop_extent(struct catalog *cat, struct extent *ex)
 		ex->doomed = true; /* the journal still refers to it */
 		return;
 	}
+	uncheck(cat, ex);
 	(void)chunk_unlink(cat->chunks_fd, ex->run_no, chunk_no_of(ex));
 	journal_drop_extent(cat, ex);
 	memmove(&obj->extents[n], &obj->extents[n + 1],
@@ -513,7 +524,7 @@ void catalog_verify(struct catalog *cat, struct extent *ex)
 {
 	struct journal_op *op;
 
-	if (ex->state != EXTENT_SUSPECT)
+	if (ex->state != EXTENT_SUSPECT && ex->state != EXTENT_READY)
 		return;
 	op = journal_new(JOURNAL_VERIFY);
 	if (op == NULL)
@@ -527,6 +538,32 @@ void catalog_verify(struct catalog *cat, struct extent *ex)
 	ex->state = EXTENT_VERIFYING;
 	cat->verify_left++;
 	add_op(cat, op, true);
+}
+
+uint64_t catalog_verify_all(struct catalog *cat)
+{
+	struct extent *ex;
+
+	cat->verify_good = cat->verify_bad = 0;
+	TAILQ_FOREACH(ex, &cat->queue, queue) {
+		if (ex->to_check)
+			continue;
+		ex->to_check = true;
+		TAILQ_INSERT_TAIL(&cat->checks, ex, check);
+		cat->checks_left++;
+	}
+	return cat->checks_left;
+}
+
+static void feed_checks(struct catalog *cat)
+{
+	struct extent *ex;
+
+	while (cat->verify_left < CHECKS_AT_ONCE &&
+	       (ex = TAILQ_FIRST(&cat->checks)) != NULL) {
+		uncheck(cat, ex);
+		catalog_verify(cat, ex);
+	}
 }
 
 void catalog_check_file(struct catalog *cat, struct extent *ex)
@@ -668,6 +705,7 @@ void catalog_tick(struct catalog *cat, uint64_t now_ms)
 	cat->now_ms = now_ms;
 	sweep_retired(cat);
 	fill_sweep(cat, false);
+	feed_checks(cat);
 	stat_set(stats, STAT_stored_bytes, cat->used_bytes);
 	stat_set(stats, STAT_scratch_bytes, cat->scratch_used);
 	stat_set(stats, STAT_stored_chunks, cat->extents);
@@ -1134,6 +1172,7 @@ int catalog_open(struct catalog **out, const struct catalog_opts *opts,
 	TAILQ_INIT(&cat->queue);
 	TAILQ_INIT(&cat->retired);
 	TAILQ_INIT(&cat->held);
+	TAILQ_INIT(&cat->checks);
 	inflight_init(&cat->inflight, opts->seg, opts->bells);
 	readers_init(&cat->readers, opts->seg);
 	cat->stage = malloc(FILL_STAGE_BYTES);

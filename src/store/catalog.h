@@ -39,6 +39,8 @@ enum extent_state {
 /* One chunk file. */
 struct extent {
 	TAILQ_ENTRY(extent) queue; /* eviction order, next victim first */
+	TAILQ_ENTRY(extent) check; /* while to_check */
+	bool to_check;             /* catalog_verify_all() */
 	struct object *object;
 	struct span span;
 	uint64_t run_no;
@@ -97,7 +99,10 @@ struct catalog {
 	uint64_t used_bytes;
 	uint64_t scratch_used;
 	uint64_t extents;
-	uint64_t verify_left, verify_good, verify_bad; /* since the start */
+	TAILQ_HEAD(, extent) checks; /* to be verified, a few at a time */
+	uint64_t checks_left;
+	uint64_t verify_left; /* in the journal */
+	uint64_t verify_good, verify_bad; /* since catalog_verify_all() */
 	uint64_t now_ms;       /* as the last catalog_tick() said */
 	uint64_t disk_bad_ms;  /* until then nothing is stored; 0 = fine */
 	uint32_t epoch;
@@ -163,6 +168,9 @@ int catalog_add_extent(struct catalog *cat, struct object *obj,
 
 /* Reads the file's CRC in the journal's thread; changed() tells. */
 void catalog_verify(struct catalog *cat, struct extent *ex);
+
+/* Every chunk file, a few at a time.  Returns how many. */
+uint64_t catalog_verify_all(struct catalog *cat);
 
 /* Is the file there and long enough?  If not the extent is dropped. */
 void catalog_check_file(struct catalog *cat, struct extent *ex);

@@ -60,9 +60,12 @@ int object_record_set_text(struct object_record *rec, enum layout_text which,
 
 bool extent_record_valid(const void *data, size_t bytes)
 {
-	const struct extent_record *rec = data;
+	struct extent_record rec;
 
-	return bytes == sizeof(*rec) && rec->to_off > 0 && rec->run_no > 0;
+	if (bytes != sizeof(rec))
+		return false;
+	memcpy(&rec, data, sizeof(rec)); /* LMDB does not align it */
+	return rec.to_off > 0 && rec.run_no > 0;
 }
 
 void extent_key_make(struct extent_key *key, uint64_t object_no,

@@ -6,3 +6,4 @@ check_PROGRAMS += tests/unit/test_segment
 EXTRA_DIST += tests/unit/no-cmocka/cmocka.h
 check_PROGRAMS += tests/unit/test_worker_serve
 EXTRA_DIST += tests/unit/worker_rig.h
+check_PROGRAMS += tests/unit/test_store
