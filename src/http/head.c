@@ -1,11 +1,11 @@
 #include "http/head.h"
 
 /*
- * Each line is parsed once, as far as its bytes are there; when they end
- * within it, nothing of it is kept, and it is parsed again only when its LF
- * has come.  So no byte is looked at more than three times, however small
- * the pieces are, and a wrong byte is refused when it arrives, since MORE is
- * only said of bytes that a right line can begin with.
+ * Each line is parsed as far as its bytes are there; when they end within it,
+ * nothing of it is kept, and it is parsed again when an LF has come.  So no
+ * byte is looked at more than three times, however small the pieces are.
+ * MORE is only said of bytes that a right line can begin with: an LF is
+ * always either the end of a line or an error, never passed over.
  *
  *   START --CRLF--> REQUEST --request line--> FIELDS --empty line--> DONE
  *     '------------request line------------------^

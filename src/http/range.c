@@ -168,6 +168,28 @@ enum range_kind range_parse(struct slice header, uint64_t size, size_t max,
 	return *count == 1 ? RANGE_ONE : RANGE_MANY;
 }
 
+/* What to ask an origin for; false if no object can have these bytes. */
+static bool spec_to_ask(const struct spec *text, struct range_spec *spec)
+{
+	uint64_t last;
+
+	*spec = (struct range_spec){ .span = { 0, SIZE_UNKNOWN } };
+	if (text->first.bytes == 0) {
+		uint64_t bytes = number(text->last);
+
+		if (bytes <= INT64_MAX)
+			spec->suffix_bytes = bytes;
+		return bytes > 0; /* larger than any object is all of it */
+	}
+	spec->span.from = number(text->first);
+	if (text->last.bytes > 0) {
+		last = number(text->last);
+		if (last < INT64_MAX)
+			spec->span.to = last + 1;
+	}
+	return spec->span.from < INT64_MAX;
+}
+
 bool range_first_spec(struct slice header, size_t max, struct range_spec *spec)
 {
 	struct slice set;
@@ -177,21 +199,12 @@ bool range_first_spec(struct slice header, size_t max, struct range_spec *spec)
 	if (!slice_present(header) || !strip_unit(header, &set) ||
 	    !set_valid(set, max))
 		return false;
-	*spec = (struct range_spec){ .span = { 0, 1 } };
 	while (slice_next_element(&set, &element)) {
 		must(parse_spec(element, &text));
-		if (text.first.bytes == 0) {
-			spec->suffix_bytes = number(text.last);
-			if (spec->suffix_bytes > 0)
-				return true;
-			continue; /* "-0" has no bytes; perhaps the next */
-		}
-		spec->span.from = number(text.first);
-		spec->span.to = SIZE_UNKNOWN;
-		if (text.last.bytes > 0 && number(text.last) < SIZE_UNKNOWN)
-			spec->span.to = number(text.last) + 1;
-		return true;
+		if (spec_to_ask(&text, spec))
+			return true;
 	}
+	*spec = (struct range_spec){ .span = { 0, 1 } };
 	return true;
 }
 

@@ -41,9 +41,10 @@ struct range_spec {
 
 /*
  * What to ask for while the object's size is not known: the first range that
- * can have bytes.  False: no Range or one that is ignored: all of it.  For
- * "bytes=-0" the answer is byte 0, so that a head comes; range_parse() then
- * says RANGE_UNSATISFIABLE.
+ * can have bytes; all numbers but SIZE_UNKNOWN have 63 bits.  False: no Range
+ * or one that is ignored: all of it.  When no range can have bytes ("-0", or
+ * one beyond 63 bits) the answer is byte 0, so that a head comes;
+ * range_parse() then says RANGE_UNSATISFIABLE.
  */
 bool range_first_spec(struct slice header, size_t max, struct range_spec *spec);
 

@@ -7,3 +7,11 @@ EXTRA_DIST += tests/unit/no-cmocka/cmocka.h
 check_PROGRAMS += tests/unit/test_worker_serve
 EXTRA_DIST += tests/unit/worker_rig.h
 check_PROGRAMS += tests/unit/test_store
+check_PROGRAMS += \
+	tests/unit/test_http_cache_control \
+	tests/unit/test_http_conditional \
+	tests/unit/test_http_date \
+	tests/unit/test_http_head \
+	tests/unit/test_http_range \
+	tests/unit/test_http_target \
+	tests/unit/test_http_text
