@@ -13,9 +13,8 @@
 
 #include "http/slice.h"
 
-/* A request weighs this much of a turn, so that many small pipelined ones
- * do not keep others waiting. */
-#define REQUEST_WEIGHT  16384u
+/* Pipelined requests answered before others' turn. */
+#define TURN_REQUESTS   64u
 #define INPUT_BYTES_MIN 512u
 #define INPUT_BYTES_MAX (HEAD_BYTES_MAX + CONN_READ_BYTES)
 #define LINGER_BYTES    (256u * 1024u)
@@ -54,9 +53,10 @@ struct conn {
 	uint64_t body_left;  /* of the response; SIZE_UNKNOWN */
 	uint64_t chunk_left; /* of the chunk whose size was sent */
 	uint64_t skip_bytes; /* of the request's body; lingering: allowance */
-	uint32_t turn_bytes;
+	uint32_t turn_bytes; /* of files, so that pieces end at page borders */
 	uint32_t outq; /* bytes in the kernel when `waited_once` was set */
 	int fd;
+	uint8_t turn_requests;
 	uint8_t timer;
 	uint8_t framing;
 	bool on_ready : 1;
@@ -87,6 +87,12 @@ static void set_ready(struct conn *c)
 		return;
 	c->on_ready = true;
 	TAILQ_INSERT_TAIL(&c->host->ready, c, ready_link);
+}
+
+static void begin_turn(struct conn *c)
+{
+	c->turn_bytes = 0;
+	c->turn_requests = 0;
 }
 
 static void set_timer(struct conn *c, enum conn_timer kind, bool anew)
@@ -133,12 +139,6 @@ static bool is_peer_error(int err)
 	return err == EPIPE || err == ECONNRESET || err == ENOTCONN ||
 	       err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH ||
 	       err == ECONNABORTED || err == ENETDOWN;
-}
-
-static void note_sent(struct conn *c, size_t n)
-{
-	c->wrote = true;
-	c->turn_bytes += (uint32_t)n;
 }
 
 /* Something waits for the client to read.  In a callback of the connection's
@@ -189,7 +189,7 @@ static bool flush_out(struct conn *c)
 		} else if (n < 0) {
 			c->broken = true;
 		} else {
-			note_sent(c, (size_t)n);
+			c->wrote = true;
 			c->out_sent += (uint32_t)n;
 			if (c->out_sent == c->out_bytes) {
 				free(c->out);
@@ -222,7 +222,7 @@ static int send_text(struct conn *c, const char *bytes, size_t count, bool more)
 	if (n < 0)
 		n = 0;
 	else
-		note_sent(c, (size_t)n);
+		c->wrote = true;
 	if ((size_t)n == count)
 		return 0;
 	c->writable = false;
@@ -370,7 +370,8 @@ static int64_t conn_file(struct sink *sink, int fd, uint64_t file_off,
 		n = sendfile(c->fd, fd, &off, count);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
-		note_sent(c, (size_t)n);
+		c->wrote = true;
+		c->turn_bytes += (uint32_t)n;
 		body_sent(c, (uint64_t)n);
 		return n;
 	}
@@ -449,7 +450,7 @@ static void begin_response(struct conn *c)
 	c->chunk_begun = false;
 	c->chunk_left = 0;
 	c->used_before = true;
-	c->turn_bytes += REQUEST_WEIGHT;
+	c->turn_requests++;
 	stat_add(c->host->stats, STAT_requests, 1);
 }
 
@@ -690,7 +691,8 @@ static bool run_once(struct conn *c)
 		begin_linger(c);
 		return false;
 	}
-	if (c->turn_bytes >= CONN_TURN_BYTES) {
+	if (c->turn_bytes >= CONN_TURN_BYTES ||
+	    c->turn_requests >= TURN_REQUESTS) {
 		set_ready(c);
 		return false;
 	}
@@ -779,7 +781,7 @@ static void conn_event(evutil_socket_t fd, short what, void *arg)
 		conn_close(c);
 		return;
 	}
-	c->turn_bytes = 0;
+	begin_turn(c);
 	conn_run(c);
 }
 
@@ -822,7 +824,7 @@ bool conn_host_turn_end(struct conn_host *host)
 		c = TAILQ_FIRST(&host->ready);
 		TAILQ_REMOVE(&host->ready, c, ready_link);
 		c->on_ready = false;
-		c->turn_bytes = 0;
+		begin_turn(c);
 		conn_run(c);
 	}
 	host->turn_begun = false;
@@ -922,7 +924,7 @@ void conn_host_drain(struct conn_host *host)
 		if (!is_idle(c))
 			continue;
 		/* a request that has just come in is still answered */
-		c->turn_bytes = 0;
+		begin_turn(c);
 		c->readable = true;
 		conn_run(c);
 	}
