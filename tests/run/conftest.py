@@ -1,0 +1,138 @@
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import harness  # noqa: E402
+import origin as origins  # noqa: E402
+
+LOG_SHOWN = 12000
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for server in getattr(item.module, "_servers", []):
+            text = server.log_text(server.test_mark if hasattr(
+                server, "test_mark") else 0)
+            report.sections.append((f"log in {server.folder}",
+                                    text[-LOG_SHOWN:]))
+
+
+@pytest.fixture
+def origin():
+    with origins.Origin() as one:
+        yield one
+
+
+class Factory:
+    """Makes servers for one test, or for all of a file."""
+
+    def __init__(self, request, folder):
+        self.request = request
+        self.folder = folder
+        self.made = []
+        self.known = request.module.__dict__.setdefault("_servers", [])
+
+    def __call__(self, origin=None, **sections):
+        server = harness.Reelcache(
+            os.path.join(self.folder, str(len(self.made))), origin, **sections)
+        self.made.append(server)
+        self.known.append(server)
+        return server
+
+    def close(self):
+        faults = []
+        for server in self.made:
+            try:
+                server.close()
+            except AssertionError as fault:
+                faults.append(str(fault))
+            faults += complaints(server)
+            self.known.remove(server)
+        assert not faults, "\n".join(faults)
+
+
+def complaints(server):
+    """What must never be, whatever a test does."""
+    found = [f"sanitizer: {text}" for text in server.reports_found()]
+    found += [line for line in server.log_text().splitlines()
+              if "ev=must-failed" in line]
+    try:
+        with open(os.path.join(server.folder, "stderr")) as f:
+            found += [line for line in f if "ev=must-failed" in line or
+                      "Sanitizer" in line]
+    except OSError:
+        pass
+    return found
+
+
+def _folder():
+    # chunk files on a disk, and short enough for a socket's path
+    return tempfile.mkdtemp(prefix="reel-run-")
+
+
+def _factory(request):
+    folder = _folder()
+    factory = Factory(request, folder)
+    try:
+        yield factory
+        factory.close()
+    finally:
+        for server in factory.made:
+            if server.process is not None and server.process.poll() is None:
+                server.kill_all()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def make(request):
+    """make(origin, main={...}, ...): a server, not started."""
+    yield from _factory(request)
+
+
+@pytest.fixture(scope="module")
+def make_shared(request):
+    yield from _factory(request)
+
+
+@pytest.fixture(scope="module")
+def shared_origin():
+    with origins.Origin() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shared_server(make_shared, shared_origin):
+    """One server for the tests of a file that need nothing special."""
+    return make_shared(shared_origin).start()
+
+
+@pytest.fixture
+def server(shared_server, request):
+    shared_server.test_mark = shared_server.mark()
+    yield shared_server
+    assert shared_server.process.poll() is None, "reelcache has ended"
+    found = complaints(shared_server)
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture
+def thing(shared_origin, request):
+    """thing(size, ...): an object with a name of its own."""
+    made = []
+
+    def add(size, **settings):
+        name = f"{request.node.name.split('[')[0]}-{len(made)}-" \
+            f"{abs(hash(request.node.nodeid)) % 100000}"
+        obj = shared_origin.add(name.replace("_", "-"), size, **settings)
+        made.append(obj)
+        return obj
+
+    return add
