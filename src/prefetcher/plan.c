@@ -553,8 +553,8 @@ void plan_count_readers(struct title *t, uint64_t max_age_ms)
 	}
 	TAILQ_FOREACH(run, &t->runs, link)
 		if (run->readers > 0)
-			run->limit_off = run->readers_max_off +
-					 plan->opts.conf->cache.lead;
+			run->limit_off =
+				run->readers_max_off + plan->lead_bytes;
 }
 
 /* ---- time ---- */
@@ -708,7 +708,7 @@ int plan_open(struct plan **out, const struct plan_opts *opts)
 		.index_bytes = cache->index,
 		.size_bytes = cache->size,
 		.scratch_bytes = cache->scratch_size,
-		.spare_bytes = min_u64(cache->lead, cache->size / 8),
+		.spare_bytes = min_u64(cache->lead, cache->size / 4),
 		.seg = opts->seg,
 		.stats = opts->stats,
 		.bells = opts->ipc->bells,
@@ -720,6 +720,8 @@ int plan_open(struct plan **out, const struct plan_opts *opts)
 		return -ENOMEM;
 	plan->opts = *opts;
 	plan->now_ms = clock_now_ms();
+	/* what a run brings must not push out what it has just brought */
+	plan->lead_bytes = catalog.spare_bytes;
 	TAILQ_INIT(&plan->titles);
 	catalog.ctx = plan;
 	plan->look = event_new(opts->base, -1, 0, on_look, plan);

@@ -66,6 +66,7 @@ struct plan {
 	TAILQ_HEAD(, title) titles; /* those in use */
 	uint64_t now_ms;
 	uint64_t swept_ms;
+	uint64_t lead_bytes; /* [cache] lead, but no more than the cache bears */
 	uint32_t runs;
 	uint32_t waiters;
 	uint32_t title_count;

@@ -18,6 +18,7 @@
 #define RETRY_AFTER_MAX_S 3600
 #define PAUSED_MS      10000 /* a transfer paused longer is given up */
 #define FIRST_BYTES    (4 * MIB) /* before a reader's row is seen */
+#define ANEW_MAX       3 /* an origin whose validator changes each time */
 #define NEAR_BYTES     (64 * KIB)
 #define READERS_AGE_MS 5
 
@@ -170,6 +171,7 @@ static enum transfer_next begin_anew(struct run *run, uint64_t from_off)
 	run->end_off = SIZE_UNKNOWN;
 	run->limit_off = from_off + FIRST_BYTES;
 	run->suffix = 0;
+	run->anew++;
 	run->restart = true;
 	return TRANSFER_STOP;
 }
@@ -227,7 +229,8 @@ static enum transfer_next on_content(struct run *run,
 		 * work, unless If-Range says that the object is another */
 		if (!head->ranged && head->size != 0)
 			rec.flags |= OBJECT_NO_RANGES;
-		if (was_known && !head->ranged &&
+		if (was_known && !head->ranged && run->anew < ANEW_MAX &&
+		    describe_validator(t->obj->record) != NULL &&
 		    !describe_same(t->obj->record, &rec, t->source))
 			rec.flags &= ~OBJECT_NO_RANGES;
 		rc = accept_record(run, &rec);
@@ -252,7 +255,8 @@ static enum transfer_next on_content(struct run *run,
 	run->body_off = run->pos_off = head->span.from;
 	run->state = RUN_BODY;
 	if (was_known && t->obj->record->generation != generation &&
-	    !head->ranged && asked_off > 0)
+	    !head->ranged && asked_off > 0 &&
+	    (t->obj->record->flags & OBJECT_NO_RANGES) == 0)
 		return begin_anew(run, asked_off); /* from there, not from 0 */
 	if (run->fill != NULL && fill_next_off(run->fill) != run->pos_off)
 		end_fill(run);
@@ -726,7 +730,7 @@ static void resume(struct run *run)
 void run_tick(struct run *run)
 {
 	struct plan *plan = plan_of(run);
-	uint64_t lead = conf_of(run)->cache.lead;
+	uint64_t lead = plan->lead_bytes;
 
 	if (is_abandoned(run)) {
 		count(run, STAT_runs_abandoned, 1);

@@ -49,6 +49,7 @@ struct run {
 	bool whole;          /* the origin sends all of it, from 0 */
 	bool paused;
 	bool no_room;        /* paused by the store, not by limit_off */
+	uint8_t anew;        /* times that it began anew */
 	bool restart;        /* its transfer was stopped to begin anew */
 	bool ended;          /* its transfer was stopped: nothing more to do */
 	uint64_t started_ms;
