@@ -9,7 +9,7 @@
 
 #include "upstream/transfer.h"
 
-#define ANSWER_HEAD_BYTES 65536u /* longest head; more makes no sense */
+#define ANSWER_HEAD_BYTES 262144u /* of all responses up to the final one */
 
 struct answer {
 	struct transfer_head head; /* whole after answer_judge() */
