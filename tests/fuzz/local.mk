@@ -21,6 +21,21 @@ tests_fuzz_fuzz_conf_SOURCES = tests/fuzz/fuzz_conf.c $(fuzz_main)
 tests_fuzz_fuzz_conf_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/conf
 
+fuzz_programs += tests/fuzz/fuzz_head
+tests_fuzz_fuzz_head_SOURCES = tests/fuzz/fuzz_head.c $(fuzz_main)
+tests_fuzz_fuzz_head_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/head
+
+fuzz_programs += tests/fuzz/fuzz_range
+tests_fuzz_fuzz_range_SOURCES = tests/fuzz/fuzz_range.c $(fuzz_main)
+tests_fuzz_fuzz_range_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/range
+
+fuzz_programs += tests/fuzz/fuzz_cache_control
+tests_fuzz_fuzz_cache_control_SOURCES = tests/fuzz/fuzz_cache_control.c $(fuzz_main)
+tests_fuzz_fuzz_cache_control_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/cache_control
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)
