@@ -263,10 +263,7 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 		run->asked_ms = t->plan->now_ms;
 		if (run->fill == NULL)
 			return WAIT;
-		if (off >= run->fill->from_off && off <= run->fill->to_off)
-			reply_look(t, &w->ask, w->started, false);
-		else
-			reply_wait(t, &w->ask, run, w->started);
+		reply_wait(t, &w->ask, run, w->started);
 		return ANSWERED;
 	}
 	if (failing(t))
