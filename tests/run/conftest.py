@@ -109,9 +109,11 @@ def shared_origin():
 
 
 @pytest.fixture(scope="module")
-def shared_server(make_shared, shared_origin):
-    """One server for the tests of a file that need nothing special."""
-    return make_shared(shared_origin).start()
+def shared_server(make_shared, shared_origin, request):
+    """One server for the tests of a file that need nothing special; the
+    file's CONF says what is special."""
+    conf = getattr(request.module, "CONF", {})
+    return make_shared(shared_origin, **conf).start()
 
 
 @pytest.fixture
@@ -129,9 +131,9 @@ def thing(shared_origin, request):
     made = []
 
     def add(size, **settings):
-        name = f"{request.node.name.split('[')[0]}-{len(made)}-" \
-            f"{abs(hash(request.node.nodeid)) % 100000}"
-        obj = shared_origin.add(name.replace("_", "-"), size, **settings)
+        number = len(shared_origin.objects)
+        name = request.node.name.split("[")[0].replace("_", "-")
+        obj = shared_origin.add(f"{name}-{number}", size, **settings)
         made.append(obj)
         return obj
 
