@@ -191,8 +191,8 @@ int main(int argc, char **argv)
 	case TASK_DUMP:
 		break;
 	}
-	path = args.task == TASK_RUN ? own_path(args.conf_path) :
-				       strdup(args.conf_path);
+	path = args.task == TASK_RUN ? own_path(args.conf_path)
+				     : strdup(args.conf_path);
 	if (path == NULL) {
 		fputs("reelcache: out of memory\n", stderr);
 		return EXIT_FAILURE;

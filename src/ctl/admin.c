@@ -96,8 +96,7 @@ void admin_close(struct admin *a)
 	free(a);
 }
 
-static CURLcode perform(struct admin *a, const char *method,
-			const char *target)
+static CURLcode perform(struct admin *a, const char *method, const char *target)
 {
 	bool post = strcmp(method, "POST") == 0;
 	CURLcode rc;
@@ -140,9 +139,9 @@ int admin_request(struct admin *a, const char *method, const char *target,
 			       strerror((int)os_errno));
 	else
 		(void)snprintf(a->fault, sizeof(a->fault), "%s",
-			       a->curl_fault[0] != '\0' ?
-				       a->curl_fault :
-				       curl_easy_strerror(rc));
+			       a->curl_fault[0] != '\0'
+				       ? a->curl_fault
+				       : curl_easy_strerror(rc));
 	free(out->body);
 	out->body = NULL;
 	return -EIO;

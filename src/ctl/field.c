@@ -40,7 +40,7 @@ struct json_object *field_member(struct json_object *obj, const char *name)
 }
 
 struct json_object *field_array(struct json_object *obj, const char *name,
-			       size_t *count)
+				size_t *count)
 {
 	struct json_object *array = field_member(obj, name);
 
@@ -71,13 +71,13 @@ uint64_t field_number_or_0(struct json_object *obj, const char *name)
 }
 
 const char *field_text(struct json_object *obj, const char *name,
-		      const char *otherwise)
+		       const char *otherwise)
 {
 	struct json_object *member = field_member(obj, name);
 
-	return json_object_is_type(member, json_type_string) ?
-		       json_object_get_string(member) :
-		       otherwise;
+	return json_object_is_type(member, json_type_string)
+		       ? json_object_get_string(member)
+		       : otherwise;
 }
 
 bool field_is_true(struct json_object *obj, const char *name)

@@ -19,7 +19,7 @@ struct json_object *field_member(struct json_object *obj, const char *name);
 
 /* The member as an array of so many elements, or NULL and 0. */
 struct json_object *field_array(struct json_object *obj, const char *name,
-			       size_t *count);
+				size_t *count);
 
 /* False: there is no such number of at least 0. */
 bool field_number(struct json_object *obj, const char *name, uint64_t *out);
@@ -29,7 +29,7 @@ uint64_t field_number_or_0(struct json_object *obj, const char *name);
 
 /* The text, or otherwise. */
 const char *field_text(struct json_object *obj, const char *name,
-		      const char *otherwise);
+		       const char *otherwise);
 
 bool field_is_true(struct json_object *obj, const char *name);
 

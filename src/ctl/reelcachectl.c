@@ -52,7 +52,7 @@ static int say_refused(const struct admin_answer *answer)
 {
 	struct json_object *problem = field_read(answer->body, answer->bytes);
 	const char *text = field_text(problem, "detail",
-				     field_text(problem, "title", NULL));
+				      field_text(problem, "title", NULL));
 
 	if (text != NULL)
 		fprintf(stderr, "reelcachectl: %s (status %ld)\n", text,
@@ -96,8 +96,8 @@ static int ask(struct ctl *ctl, const char *method, const char *target,
 
 static void print_json(struct json_object *obj)
 {
-	puts(json_object_to_json_string_ext(obj, JSON_C_TO_STRING_PLAIN |
-							 JSON_C_TO_STRING_NOSLASHESCAPE));
+	puts(json_object_to_json_string_ext(
+		obj, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 static int show(const struct ctl *ctl, struct json_object *answer,

@@ -49,7 +49,8 @@ static void add_bytes(struct table *t, struct json_object *obj,
 		table_add(t, "-");
 }
 
-/* ---- status --------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------
+ */
 
 static const char *worker_state(struct json_object *worker)
 {
@@ -103,8 +104,8 @@ static int show_processes(struct json_object *status)
 	table_init(&t, ARRAY_LEN(heads), heads);
 	table_add(&t, "prefetcher");
 	add_number(&t, prefetcher, "pid");
-	table_add(&t, field_number_or_0(prefetcher, "pid") > 0 ? "ready" :
-								"DEAD");
+	table_add(&t,
+		  field_number_or_0(prefetcher, "pid") > 0 ? "ready" : "DEAD");
 	table_add(&t, "-");
 	add_number(&t, prefetcher, "restarts");
 	for (size_t i = 0; i < count; i++) {
@@ -121,9 +122,9 @@ static int show_processes(struct json_object *status)
 
 static unsigned percent(uint64_t part, uint64_t whole)
 {
-	return whole == 0 ? 0 : (unsigned)(100.0 * (double)part /
-						   (double)whole +
-					   0.5);
+	return whole == 0
+		       ? 0
+		       : (unsigned)(100.0 * (double)part / (double)whole + 0.5);
 }
 
 static void show_store(struct json_object *status)
@@ -159,9 +160,8 @@ static void show_traffic(struct json_object *stats)
 	uint64_t sent = cache + inflight + origin;
 	char text[TEXT_BYTES_MAX];
 
-	printf("\nServed  %" PRIu64 " requests: %" PRIu64
-	       " hits, %" PRIu64 " joined a fetch, %" PRIu64
-	       " waited for an origin\n",
+	printf("\nServed  %" PRIu64 " requests: %" PRIu64 " hits, %" PRIu64
+	       " joined a fetch, %" PRIu64 " waited for an origin\n",
 	       field_number_or_0(stats, "requests"), hits, joins, misses);
 	printf("        %s sent", text_bytes(text, sent));
 	printf(": %u %% from the cache, %u %% from another's fetch, %u %% from "
@@ -212,7 +212,8 @@ int show_status(struct json_object *status)
 	return rc;
 }
 
-/* ---- objects and runs ----------------------------------------------------- */
+/* ---- objects and runs -----------------------------------------------------
+ */
 
 static void add_stored(struct table *t, struct json_object *o)
 {
@@ -227,9 +228,9 @@ static void add_stored(struct table *t, struct json_object *o)
 		table_add(t, "100 %%");
 	else /* 100 % only when it is all there */
 		table_add(t, "%u %%",
-			  stored < size && percent(stored, size) == 100 ?
-				  99 :
-				  percent(stored, size));
+			  stored < size && percent(stored, size) == 100
+				  ? 99
+				  : percent(stored, size));
 }
 
 static void add_freshness(struct table *t, struct json_object *o, int64_t now)
@@ -252,9 +253,9 @@ static void add_freshness(struct table *t, struct json_object *o, int64_t now)
 
 int show_objects(struct json_object *objects)
 {
-	static const char *const heads[] = { "OBJECT",	">SIZE", ">STORED",
-					     ">PART",	">CHUNKS",
-					     "FRESH FOR", "TYPE" };
+	static const char *const heads[] = { "OBJECT", ">SIZE",   ">STORED",
+					     ">PART",  ">CHUNKS", "FRESH FOR",
+					     "TYPE" };
 	size_t count = json_object_array_length(objects);
 	int64_t now = (int64_t)time(NULL);
 	uint64_t stored = 0;
@@ -281,9 +282,9 @@ int show_objects(struct json_object *objects)
 
 int show_inflight(struct json_object *inflight)
 {
-	static const char *const heads[] = { "OBJECT",	 ">RUN", ">FROM",
+	static const char *const heads[] = { "OBJECT",   ">RUN", ">FROM",
 					     ">ARRIVED", ">END", ">READERS",
-					     "STATE",	 "KEPT" };
+					     "STATE",    "KEPT" };
 	size_t count;
 	struct json_object *runs = field_array(inflight, "runs", &count);
 	struct table t;
@@ -299,7 +300,8 @@ int show_inflight(struct json_object *inflight)
 		table_add(&t, "%s", field_text(r, "key", "-"));
 		add_number(&t, r, "run_no");
 		add_number(&t, r, "from");
-		table_add(&t, "%s", text_bytes(text, to > from ? to - from : 0));
+		table_add(&t, "%s",
+			  text_bytes(text, to > from ? to - from : 0));
 		add_number(&t, r, "end");
 		add_number(&t, r, "readers");
 		table_add(&t, "%s", field_text(r, "state", "-"));

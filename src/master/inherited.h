@@ -20,8 +20,8 @@ struct inherited_socket {
 	int family;           /* AF_INET, AF_INET6 or AF_UNIX */
 	struct address bound; /* of AF_INET and AF_INET6 */
 	bool reuseport;
-	char name[64];        /* FileDescriptorName= */
-	char path[108];       /* of AF_UNIX */
+	char name[64];  /* FileDescriptorName= */
+	char path[108]; /* of AF_UNIX */
 };
 
 struct inherited {

@@ -27,9 +27,9 @@
 #define CACHE_WAIT_MS     10000u /* for the children of a killed master */
 #define RELOAD_TRIES      3u     /* then the old configuration comes back */
 
-#define PROC_PREFETCHER   ((uint32_t)SEGMENT_PROC_PREFETCHER)
-#define PROC_WORKER0      ((uint32_t)SEGMENT_PROC_WORKER0)
-#define PROC_COUNT        ((uint32_t)SEGMENT_PROCS)
+#define PROC_PREFETCHER ((uint32_t)SEGMENT_PROC_PREFETCHER)
+#define PROC_WORKER0    ((uint32_t)SEGMENT_PROC_WORKER0)
+#define PROC_COUNT      ((uint32_t)SEGMENT_PROCS)
 
 enum phase {
 	PHASE_PREFETCHER,
@@ -46,8 +46,9 @@ struct master {
 	struct segment *seg;
 	struct inboxes ipc;
 	struct identity who;
-	struct setup *now;    /* what shall run */
-	struct setup *before; /* while a reload is under way; it can come back */
+	struct setup *now; /* what shall run */
+	/* while a reload is under way; it can come back */
+	struct setup *before;
 	enum phase phase;
 	bool started; /* was ready once */
 	bool reload_wanted;
@@ -56,7 +57,7 @@ struct master {
 	int lock_fd;
 	int signal_fd;
 	int exit_status;
-	uint64_t rounds; /* the last one given out */
+	uint64_t rounds;      /* the last one given out */
 	uint64_t watchdog_ms; /* 0 = none */
 	uint64_t watchdog_due_ms;
 	char refused[768]; /* why the last reload was not taken; "" = it was */
@@ -113,8 +114,8 @@ static pid_t start_child(void *arg, uint32_t no)
 	const struct proc *p = &m->sv.procs[no];
 	struct setup *setup = setup_of(m, p->round);
 	struct spawn what = {
-		.main = no == PROC_PREFETCHER ? m->opts->prefetcher :
-						m->opts->worker,
+		.main = no == PROC_PREFETCHER ? m->opts->prefetcher
+					      : m->opts->worker,
 		.no = no,
 		.seat = p->seat,
 		.conf = setup->conf,
@@ -128,8 +129,8 @@ static pid_t start_child(void *arg, uint32_t no)
 	pid_t pid;
 
 	if (m->before != NULL)
-		what.other_sockets = setup == m->now ? m->before->sockets :
-						       m->now->sockets;
+		what.other_sockets =
+			setup == m->now ? m->before->sockets : m->now->sockets;
 	pid = spawn_child(&what);
 	if (pid < 0)
 		log_error("ev=fork name=%s error=\"%s\"", spawn_name(no),
@@ -322,8 +323,7 @@ static void advance(struct master *m, uint64_t now_ms)
 
 	if (m->phase == PHASE_STEADY && m->reload_wanted)
 		begin_reload(m, now_ms);
-	if (m->phase == PHASE_PREFETCHER &&
-	    prefetcher->state == PROC_READY &&
+	if (m->phase == PHASE_PREFETCHER && prefetcher->state == PROC_READY &&
 	    prefetcher->round == m->now->round) {
 		if (want_workers(m, now_ms))
 			m->phase = PHASE_WORKERS;
@@ -362,8 +362,8 @@ static void log_end(const struct supervise_end *end, int status)
 			  name, (int)end->pid, signo, code,
 			  (unsigned long long)end->lived_ms,
 			  (unsigned long long)end->restart_in_ms,
-			  end->was == PROC_KILLED ? "not-ready-in-time" :
-						    "unknown");
+			  end->was == PROC_KILLED ? "not-ready-in-time"
+						  : "unknown");
 }
 
 /* A child of a configuration that was never good has failed. */
@@ -371,8 +371,8 @@ static void judge_failure(struct master *m, const struct supervise_end *end,
 			  int status, uint64_t now_ms)
 {
 	bool config = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CONFIG;
-	bool under_way = m->phase == PHASE_PREFETCHER ||
-			 m->phase == PHASE_WORKERS;
+	bool under_way =
+		m->phase == PHASE_PREFETCHER || m->phase == PHASE_WORKERS;
 	char reason[128];
 
 	if (!under_way || end->told || end->round != m->now->round)
@@ -392,8 +392,8 @@ static void judge_failure(struct master *m, const struct supervise_end *end,
 			       "the new %s did not become ready (%s %d)",
 			       spawn_name(end->no),
 			       WIFSIGNALED(status) ? "signal" : "status",
-			       WIFSIGNALED(status) ? WTERMSIG(status) :
-						     WEXITSTATUS(status));
+			       WIFSIGNALED(status) ? WTERMSIG(status)
+						   : WEXITSTATUS(status));
 		undo_reload(m, reason, now_ms);
 	}
 }
@@ -437,10 +437,11 @@ static void read_inbox(struct master *m, uint64_t now_ms)
 			continue;
 		no = supervise_ready(&m->sv, (pid_t)msg.ready.pid);
 		if (no != 0)
-			log_info("ev=child_ready name=%s pid=%u after_ms=%llu",
-				 spawn_name(no), msg.ready.pid,
-				 (unsigned long long)(now_ms -
-						      m->sv.procs[no].since_ms));
+			log_info(
+				"ev=child_ready name=%s pid=%u after_ms=%llu",
+				spawn_name(no), msg.ready.pid,
+				(unsigned long long)(now_ms -
+						     m->sv.procs[no].since_ms));
 	}
 }
 
@@ -489,8 +490,7 @@ static void read_signals(struct master *m, uint64_t now_ms)
 {
 	struct signalfd_siginfo info;
 
-	while (read(m->signal_fd, &info, sizeof(info)) ==
-	       (ssize_t)sizeof(info))
+	while (read(m->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 		handle_signal(m, info.ssi_signo, now_ms);
 }
 
@@ -545,7 +545,7 @@ static void run_loop(struct master *m)
 
 static int open_signals(struct master *m, struct fault *fault)
 {
-	static const int ours[] = { SIGCHLD, SIGHUP,  SIGUSR1, SIGUSR2,
+	static const int ours[] = { SIGCHLD, SIGHUP, SIGUSR1, SIGUSR2,
 				    SIGTERM, SIGINT, SIGQUIT };
 	sigset_t set;
 
@@ -686,8 +686,7 @@ int master_run(const struct master_opts *opts)
 		goto not_open;
 	}
 	note_start(&m, clock_now_ms());
-	supervise_want(&m.sv, PROC_PREFETCHER, m.now->round, 0,
-		       clock_now_ms());
+	supervise_want(&m.sv, PROC_PREFETCHER, m.now->round, 0, clock_now_ms());
 	run_loop(&m);
 	log_info("ev=stopped status=%d", m.exit_status);
 

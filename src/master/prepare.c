@@ -169,8 +169,8 @@ int prepare_cache(const struct conf *conf, const struct identity *who,
 			close(fd);
 		return fault_set(fault, rc, EXIT_FAILURE,
 				 "[cache] path = %s: %s", path,
-				 rc == -EBUSY ? "another instance uses it" :
-						strerror(-rc));
+				 rc == -EBUSY ? "another instance uses it"
+					      : strerror(-rc));
 	}
 	*lock_fd = fd;
 	return 0;
@@ -179,8 +179,8 @@ int prepare_cache(const struct conf *conf, const struct identity *who,
 static int make_log(const char *option, const char *path,
 		    const struct identity *who, struct fault *fault)
 {
-	const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY |
-			  O_NONBLOCK;
+	const int flags =
+		O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	int rc = 0;
 	int fd;
 
@@ -241,22 +241,22 @@ static int remove_stale(const struct sockaddr_un *sun)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	rc = connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0 ?
-		     -errno :
-		     0;
+	rc = connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0
+		     ? -errno
+		     : 0;
 	close(fd);
-	if (rc == 0 || rc == -EAGAIN) /* EAGAIN: it listens, its queue is full */
+	if (rc == 0 ||
+	    rc == -EAGAIN) /* EAGAIN: it listens, its queue is full */
 		return -EADDRINUSE;
 	if (rc != -ECONNREFUSED)
 		return rc;
 	return unlink(sun->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int bind_admin(const struct sockaddr_un *sun,
-		      const struct identity *who, int *out)
+static int bind_admin(const struct sockaddr_un *sun, const struct identity *who,
+		      int *out)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mode_t umask_before;
 	int rc = 0;
 
@@ -307,9 +307,9 @@ int prepare_admin(const struct conf *conf, const struct identity *who,
 	if (rc < 0)
 		return fault_set(fault, rc, EXIT_FAILURE,
 				 "[main] admin_socket = %s: %s", path,
-				 rc == -EADDRINUSE ?
-					 "a running instance listens there" :
-					 strerror(-rc));
+				 rc == -EADDRINUSE
+					 ? "a running instance listens there"
+					 : strerror(-rc));
 	return 0;
 }
 
@@ -378,14 +378,12 @@ static int check_folder(const char *path)
 	}
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
-	return faccessat(AT_FDCWD, part, W_OK | X_OK, AT_EACCESS) < 0 ?
-		       -errno :
-		       0;
+	return faccessat(AT_FDCWD, part, W_OK | X_OK, AT_EACCESS) < 0 ? -errno
+								      : 0;
 }
 
 /* A log's folder must be there: it is not made. */
-static int check_log(const char *option, const char *path,
-		     struct fault *fault)
+static int check_log(const char *option, const char *path, struct fault *fault)
 {
 	char parent[PATH_BYTES];
 	struct stat st;
@@ -395,8 +393,7 @@ static int check_log(const char *option, const char *path,
 		return 0;
 	if (stat(path, &st) == 0) {
 		rc = S_ISDIR(st.st_mode) ? -EISDIR : 0;
-		if (rc == 0 &&
-		    faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+		if (rc == 0 && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
 			rc = -errno;
 	} else {
 		rc = errno == ENOENT ? parent_of(path, parent) : -errno;
@@ -471,8 +468,7 @@ int prepare_check(const struct conf *conf, struct fault *fault)
 		return fault_set(fault, rc, EXIT_CONFIG,
 				 "[http] congestion = %s: %s",
 				 conf->http.congestion,
-				 rc == -ENOENT ?
-					 "the kernel does not have it" :
-					 strerror(-rc));
+				 rc == -ENOENT ? "the kernel does not have it"
+					       : strerror(-rc));
 	return 0;
 }

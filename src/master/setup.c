@@ -70,9 +70,8 @@ void setup_free(struct setup *s)
 	free(s);
 }
 
-int setup_reload(struct setup **out, const char *path,
-		 const struct setup *old, const struct identity *who,
-		 struct fault *fault)
+int setup_reload(struct setup **out, const char *path, const struct setup *old,
+		 const struct identity *who, struct fault *fault)
 {
 	struct conf *conf = NULL;
 	struct conf_fault cf;

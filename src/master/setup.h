@@ -32,9 +32,8 @@ int setup_new(struct setup **out, struct conf *conf, const struct setup *old,
 void setup_free(struct setup *s);
 
 /* Reads the file for a reload and makes its setup. */
-int setup_reload(struct setup **out, const char *path,
-		 const struct setup *old, const struct identity *who,
-		 struct fault *fault) MUSTCHECK;
+int setup_reload(struct setup **out, const char *path, const struct setup *old,
+		 const struct identity *who, struct fault *fault) MUSTCHECK;
 
 /* Makes its log and socket options the ones in force. */
 void setup_apply(struct setup *s);

@@ -17,9 +17,9 @@ struct listener {
 	int *fds;
 	uint32_t count;
 	uint32_t backlog;
-	bool shared;    /* all workers accept from all fds */
-	bool inherited; /* from systemd */
-	bool unasked;   /* inherited, and no [listen] names it */
+	bool shared;         /* all workers accept from all fds */
+	bool inherited;      /* from systemd */
+	bool unasked;        /* inherited, and no [listen] names it */
 	char congestion[16]; /* what it was born with: for congestion = "" */
 };
 
@@ -80,8 +80,8 @@ static int bind_socket(const struct address *addr, bool reuseport, int *out)
 		rc = set_on(fd, SOL_SOCKET, SO_REUSEPORT);
 	if (rc == 0 && addr->sa.ss_family == AF_INET6)
 		rc = set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
-	if (rc == 0 && bind(fd, (const struct sockaddr *)&addr->sa,
-			    addr->sa_bytes) < 0)
+	if (rc == 0 &&
+	    bind(fd, (const struct sockaddr *)&addr->sa, addr->sa_bytes) < 0)
 		rc = -errno;
 	if (rc < 0) {
 		close(fd);
@@ -358,13 +358,12 @@ no_socket:
 	return rc;
 }
 
-static void apply_one(const struct listener *l, int fd,
-		      const struct conf *conf)
+static void apply_one(const struct listener *l, int fd, const struct conf *conf)
 {
 	int lowat = (int)min_u64(conf->http.notsent_lowat, INT32_MAX);
-	const char *congestion = conf->http.congestion[0] != '\0' ?
-					 conf->http.congestion :
-					 l->congestion;
+	const char *congestion = conf->http.congestion[0] != '\0'
+					 ? conf->http.congestion
+					 : l->congestion;
 	char text[ADDRESS_TEXT_BYTES];
 	int rc = listen(fd, (int)l->backlog) < 0 ? -errno : 0;
 

@@ -36,8 +36,7 @@ struct sockets;
  */
 int sockets_open(struct sockets **out, const struct conf *conf,
 		 uint32_t workers, const struct sockets *old,
-		 struct inherited *from_systemd,
-		 struct fault *fault) MUSTCHECK;
+		 struct inherited *from_systemd, struct fault *fault) MUSTCHECK;
 
 /* Applies backlog and TCP options of conf, also to sockets that were taken
  * over; they count for the old set too, so call it when there is no way

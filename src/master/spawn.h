@@ -23,12 +23,12 @@
 
 struct spawn {
 	child_main main;
-	uint32_t no; /* enum segment_proc_no */
+	uint32_t no;   /* enum segment_proc_no */
 	uint32_t seat; /* worker: which of the sockets */
 	const struct conf *conf;
 	struct segment *seg;
 	struct inboxes *ipc;
-	struct sockets *sockets; /* of the same configuration */
+	struct sockets *sockets;       /* of the same configuration */
 	struct sockets *other_sockets; /* of another one, or NULL */
 	const struct identity *who;
 	int admin_fd;

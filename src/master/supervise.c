@@ -174,8 +174,8 @@ static void start(struct supervise *sv, uint32_t no, uint64_t now_ms)
 	if (pid <= 0) { /* no memory or no process left: later */
 		if (p->failures < UINT32_MAX)
 			p->failures++;
-		p->due_ms = now_ms + supervise_backoff_ms(&sv->times,
-							  p->failures);
+		p->due_ms =
+			now_ms + supervise_backoff_ms(&sv->times, p->failures);
 		return;
 	}
 	p->pid = pid;

@@ -39,9 +39,9 @@ enum proc_state {
 
 struct proc {
 	enum proc_state state;
-	pid_t pid; /* 0 = nothing runs */
-	bool wanted;    /* start it again when it is gone */
-	bool told;      /* it was told to go: its end is no failure */
+	pid_t pid;         /* 0 = nothing runs */
+	bool wanted;       /* start it again when it is gone */
+	bool told;         /* it was told to go: its end is no failure */
 	uint32_t failures; /* in a row: the back-off's exponent */
 	uint64_t due_ms;
 	uint64_t since_ms; /* of its fork */
@@ -77,8 +77,8 @@ struct supervise {
 struct supervise_end {
 	uint32_t no;
 	pid_t pid;
-	bool told;           /* we had told it to go */
-	bool restart;        /* it will be started again, in restart_in_ms */
+	bool told;    /* we had told it to go */
+	bool restart; /* it will be started again, in restart_in_ms */
 	uint64_t restart_in_ms;
 	uint64_t lived_ms;
 	enum proc_state was; /* before it ended */

@@ -96,7 +96,8 @@ static uint32_t count_readers(const struct child *self)
 	uint32_t n = 0;
 
 	for (uint32_t slot = 0; slot < SEGMENT_WORKERS; slot++)
-		if (atomic_load(&self->seg->workers[slot].readers[0].object_no) !=
+		if (atomic_load(
+			    &self->seg->workers[slot].readers[0].object_no) !=
 		    0)
 			n++;
 	return n;
@@ -177,9 +178,9 @@ static int small_worker(const struct child *self)
 				held--;
 			}
 		for (size_t i = 0; i < listens; i++) {
-			int fd = p[1 + i].revents != 0 ?
-					 accept(p[1 + i].fd, NULL, NULL) :
-					 -1;
+			int fd = p[1 + i].revents != 0
+					 ? accept(p[1 + i].fd, NULL, NULL)
+					 : -1;
 
 			for (size_t k = 1 + listens; fd >= 0 && k < n; k++)
 				if (p[k].fd < 0) {
@@ -318,9 +319,8 @@ static void open_notify(struct world *w)
 	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%.90s/notify",
 		       w->folder);
 	w->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(w->notify_fd, (struct sockaddr *)&sun,
-			      sizeof(sun)),
-			 0);
+	assert_int_equal(
+		bind(w->notify_fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
 	assert_int_equal(setenv("NOTIFY_SOCKET", sun.sun_path, 1), 0);
 }
 
@@ -378,9 +378,30 @@ static void start(struct world *w)
 	w->master = fork();
 	assert_true(w->master >= 0);
 	if (w->master == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		pass_sockets(w);
 		exit(run_master(w));
 	}
+}
+
+/* What a failed test has left running must not trouble the next one: kills
+ * our children, and theirs, which become ours. */
+static int end_all(void **state)
+{
+	uint64_t until_ms = clock_now_ms() + DEADLINE_MS;
+
+	(void)state;
+	while (waitpid(-1, NULL, WNOHANG) >= 0 && clock_now_ms() < until_ms) {
+		FILE *f = fopen("/proc/thread-self/children", "r");
+		int pid;
+
+		while (f != NULL && fscanf(f, "%d", &pid) == 1)
+			(void)kill((pid_t)pid, SIGKILL);
+		if (f != NULL)
+			fclose(f);
+		(void)poll(NULL, 0, 10);
+	}
+	return 0;
 }
 
 static void start_ready(struct world *w)
@@ -402,8 +423,8 @@ static int join(struct world *w)
 		if (pid < 0) /* nobody left: orphans are ours, too */
 			break;
 		if (pid == w->master)
-			result = WIFEXITED(status) ? WEXITSTATUS(status) :
-						     1000 + WTERMSIG(status);
+			result = WIFEXITED(status) ? WEXITSTATUS(status)
+						   : 1000 + WTERMSIG(status);
 		if (clock_now_ms() > until_ms)
 			fail_msg("processes are left:\n%s", read_log(w));
 		if (pid == 0)
@@ -923,8 +944,8 @@ static void test_deaf_child(void **state)
 	assert_int_equal(kill(w.master, SIGTERM), 0);
 	wait_word(&w, "ev=stopping");
 	stop(&w);
-	assert_int_equal(
-		count_words(&w, "ev=child_ended name=prefetcher pid="), 1);
+	assert_int_equal(count_words(&w, "ev=child_ended name=prefetcher pid="),
+			 1);
 	assert_int_equal(count_words(&w, "signal=9"), 1);
 	close_world(&w);
 }
@@ -980,9 +1001,8 @@ static void listen_for(struct world *w, bool reuseport)
 		assert_int_equal(setsockopt(w->listen_fd, SOL_SOCKET,
 					    SO_REUSEPORT, &on, sizeof(on)),
 				 0);
-	assert_int_equal(bind(w->listen_fd, (struct sockaddr *)&sin,
-			      sizeof(sin)),
-			 0);
+	assert_int_equal(
+		bind(w->listen_fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
 	assert_int_equal(listen(w->listen_fd, 16), 0);
 }
 
@@ -1001,9 +1021,8 @@ static void test_listen_fds(void **state)
 		close(w.listen_fd);
 		w.listen_fd = -1;
 		assert_int_equal(count_words(&w, "inherited=yes"), 1);
-		assert_int_equal(count_words(&w, reuseport != 0 ?
-							 "sockets=2 " :
-							 "sockets=1 "),
+		assert_int_equal(count_words(&w, reuseport != 0 ? "sockets=2 "
+								: "sockets=1 "),
 				 1);
 		if (reuseport != 0)
 			visit_both(&w, pids);
@@ -1140,32 +1159,34 @@ static void test_own_descriptors_only(void **state)
 	close_world(&w);
 }
 
+#define TEST(name) cmocka_unit_test_teardown(name, end_all)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_start_and_stop),
-		cmocka_unit_test(test_worker_killed),
-		cmocka_unit_test(test_prefetcher_killed),
-		cmocka_unit_test(test_readers_of_the_dead),
-		cmocka_unit_test(test_backoff),
-		cmocka_unit_test(test_master_killed),
-		cmocka_unit_test(test_not_ready_in_time),
-		cmocka_unit_test(test_start_with_status_78),
-		cmocka_unit_test(test_reload),
-		cmocka_unit_test(test_reload_under_load),
-		cmocka_unit_test(test_reload_refused),
-		cmocka_unit_test(test_reload_taken_back),
-		cmocka_unit_test(test_drain_has_a_limit),
-		cmocka_unit_test(test_drain_waits),
-		cmocka_unit_test(test_second_term),
-		cmocka_unit_test(test_deaf_child),
-		cmocka_unit_test(test_logs_reopened),
-		cmocka_unit_test(test_systemd),
-		cmocka_unit_test(test_listen_fds),
-		cmocka_unit_test(test_listen_fds_unasked),
-		cmocka_unit_test(test_privileges),
-		cmocka_unit_test(test_faults_at_start),
-		cmocka_unit_test(test_own_descriptors_only),
+		TEST(test_start_and_stop),
+		TEST(test_worker_killed),
+		TEST(test_prefetcher_killed),
+		TEST(test_readers_of_the_dead),
+		TEST(test_backoff),
+		TEST(test_master_killed),
+		TEST(test_not_ready_in_time),
+		TEST(test_start_with_status_78),
+		TEST(test_reload),
+		TEST(test_reload_under_load),
+		TEST(test_reload_refused),
+		TEST(test_reload_taken_back),
+		TEST(test_drain_has_a_limit),
+		TEST(test_drain_waits),
+		TEST(test_second_term),
+		TEST(test_deaf_child),
+		TEST(test_logs_reopened),
+		TEST(test_systemd),
+		TEST(test_listen_fds),
+		TEST(test_listen_fds_unasked),
+		TEST(test_privileges),
+		TEST(test_faults_at_start),
+		TEST(test_own_descriptors_only),
 	};
 
 	/* orphans come to us, so that none goes unnoticed */

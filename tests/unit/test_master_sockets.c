@@ -357,9 +357,9 @@ static void test_cache_lock(void **state)
 			 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0750);
-	assert_int_equal(prepare_cache(&conf, &nobody_else, 120, &second,
-				       &fault),
-			 -EBUSY);
+	assert_int_equal(
+		prepare_cache(&conf, &nobody_else, 120, &second, &fault),
+		-EBUSY);
 	assert_non_null(strstr(fault.text, "another instance"));
 	close(first);
 	assert_int_equal(prepare_cache(&conf, &nobody_else, 0, &first, &fault),

@@ -65,8 +65,8 @@ static uint64_t die(struct world *w, uint64_t now_ms)
 
 static void test_backoff_steps(void **state)
 {
-	static const uint64_t want[] = { 0,    100,  200,  400,
-					 800,  1600, 3200, 5000, 5000 };
+	static const uint64_t want[] = { 0,    100,  200,  400, 800,
+					 1600, 3200, 5000, 5000 };
 	struct world w;
 	uint64_t now_ms = 1000;
 
@@ -88,9 +88,9 @@ static void test_backoff_steps(void **state)
 		now_ms += 10;
 		assert_int_equal(die(&w, now_ms), want[i]);
 		if (want[i] > 0) { /* not a moment too early */
-			assert_int_equal(supervise_run(&w.sv,
-						       now_ms + want[i] - 1),
-					 now_ms + want[i]);
+			assert_int_equal(
+				supervise_run(&w.sv, now_ms + want[i] - 1),
+				now_ms + want[i]);
 			assert_int_equal(w.starts, i + 1);
 		}
 		now_ms += want[i];
