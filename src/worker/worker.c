@@ -492,6 +492,8 @@ int worker_main(const struct child *self)
 
 	if (w == NULL)
 		return EXIT_FAILURE;
+	/* sendfile() has no flag for it */
+	(void)signal(SIGPIPE, SIG_IGN);
 	w->self = self;
 	w->desk.conf = self->conf;
 	if (desk_init_common(&w->desk) < 0) {

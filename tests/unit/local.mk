@@ -15,3 +15,5 @@ check_PROGRAMS += \
 	tests/unit/test_http_range \
 	tests/unit/test_http_target \
 	tests/unit/test_http_text
+check_PROGRAMS += tests/unit/test_table
+check_PROGRAMS += tests/unit/test_worker_conn
