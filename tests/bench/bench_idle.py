@@ -38,6 +38,12 @@ def held(args, client, server, file, **options):
     return (after - before) / args.connections, words
 
 
+def start_measured(args, folder, origin_port, root):
+    if args.server == "reelcache":
+        return bench.Reelcache(folder, origin_port).start()
+    return bench.Nginx(folder, args.server, origin_port, root).start()
+
+
 def main():
     parser = bench.arguments(__doc__.splitlines()[0])
     parser.add_argument("--connections", type=int, default=5000)
@@ -57,19 +63,14 @@ def main():
     file = os.path.join(root, "idle.bin")
     bench.make_file(file, 64 * bench.MIB)
 
-    static = bench.Nginx(folder, "nginx-static", root=root).start()
-    if args.server == "reelcache":
-        measured = bench.Reelcache(folder, static.port).start()
-    elif args.server == "nginx-static":
-        measured = bench.Nginx(folder, "nginx-static", root=root).start()
-    else:
-        measured = bench.Nginx(folder, args.server, static.port).start()
-
     table = bench.Table(f"User memory per connection, {args.connections} held")
     for label, options in (
             ("idle", {"idle": True, "range": 64 * bench.KIB}),
             ("slow (1 Mbit/s)", {"rate": SLOW_BPS,
                                  "range": 16 * bench.MIB})):
+        # new servers, so that no memory of the row before is used again
+        static = bench.Nginx(folder, "nginx-static", root=root).start()
+        measured = start_measured(args, folder, static.port, root)
         found = {}
         for name, server in (("peer", static), ("measured", measured)):
             bench.run_client(client, server.port, server.path("idle.bin"),
@@ -78,6 +79,8 @@ def main():
             found[name], words = held(args, client, server, file, **options)
             if found[name] is None:
                 table.note(f"- {label}, {server.name}: {words}")
+        measured.stop()
+        static.stop()
         if found["measured"] is None:
             table.claim(f"{label}: connections that were served", "not all",
                         f"{args.connections}", False)
@@ -88,8 +91,6 @@ def main():
         table.judge(label, f"{found['measured']:.0f} B", peer,
                     found["measured"] / TARGET_BYTES, 1,
                     f"{TARGET_BYTES} B")
-    measured.stop()
-    static.stop()
     table.finish(args)
 
 
