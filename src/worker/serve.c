@@ -362,6 +362,7 @@ static enum serve_next look_for_bytes(struct serve *sv)
 			     (uint32_t)(desk_now_ms(sv->desk) / 1000),
 			     &all->place)) {
 	case STORE_HIT:
+		sv->told_to_wait = false;
 		sv->state = SERVE_SEND;
 		return SERVE_GO_ON;
 	case STORE_COMING:
@@ -662,6 +663,22 @@ static enum serve_next reply_gone(struct serve *sv)
 	return SERVE_GO_ON;
 }
 
+/* Whose bytes these will be; and, with WAIT, what to follow. */
+static void take_run(struct serve *sv, const struct reply *reply)
+{
+	if (reply->run_no != 0 && reply->started != 0) {
+		sv->own_run_no = reply->run_no;
+	} else if (reply->run_no != 0) {
+		sv->joined_run_no = reply->run_no;
+		sv->collapsed = true;
+	}
+	if (reply->status == REPLY_WAIT) {
+		sv->run_row = reply->run_row;
+		sv->run_no = reply->run_no;
+		sv->told_to_wait = true;
+	}
+}
+
 static enum serve_next take_reply(struct serve *sv, const struct reply *reply,
 				  bool has_record)
 {
@@ -674,17 +691,7 @@ static enum serve_next take_reply(struct serve *sv, const struct reply *reply,
 		if (has_record)
 			take_record(sv, &reply->record);
 		sv->state = SERVE_LOOKUP;
-		if (reply->status != REPLY_WAIT)
-			return SERVE_GO_ON;
-		sv->run_row = reply->run_row;
-		sv->run_no = reply->run_no;
-		sv->told_to_wait = true;
-		if (reply->started != 0) {
-			sv->own_run_no = reply->run_no;
-		} else {
-			sv->joined_run_no = reply->run_no;
-			sv->collapsed = true;
-		}
+		take_run(sv, reply);
 		return SERVE_GO_ON;
 	case REPLY_FAIL:
 		return reply_fail(sv, reply);
