@@ -1,5 +1,9 @@
 #include "http/head.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /*
  * Each line is parsed as far as its bytes are there; when they end within it,
  * nothing of it is kept, and it is parsed again when an LF has come.  So no
@@ -15,16 +19,14 @@ enum stage { STAGE_START, STAGE_REQUEST, STAGE_FIELDS, STAGE_DONE, STAGE_BAD };
 
 enum line { LINE_OK, LINE_MORE, LINE_END, LINE_BAD };
 
-#define CH_TOKEN  1u /* RFC 9110 section 5.6.2 */
-#define CH_PATH   2u /* in a target, but '?' */
-#define CH_TARGET 4u /* in a target */
-#define CH_HOST   8u /* in a name or an IPv4 address */
-#define CH_IPV6   16u
+#define CH_TOKEN 1u /* RFC 9110 section 5.6.2 */
+#define CH_PATH  2u /* in a target, but '?' */
+#define CH_HOST  4u /* in a name or an IPv4 address */
+#define CH_IPV6  8u
 
-#define C_ALNUM   (CH_TOKEN | CH_PATH | CH_TARGET | CH_HOST)
-#define C_HEX     (C_ALNUM | CH_IPV6)
-#define C_BOTH    (CH_TOKEN | CH_PATH | CH_TARGET)
-#define C_URI     (CH_PATH | CH_TARGET)
+#define C_ALNUM  (CH_TOKEN | CH_PATH | CH_HOST)
+#define C_HEX    (C_ALNUM | CH_IPV6)
+#define C_BOTH   (CH_TOKEN | CH_PATH)
 
 /*
  * A target may have what browsers leave unencoded in it (RFC 3986 has less),
@@ -51,20 +53,19 @@ static const uint8_t chars[256] = {
 	['`'] = C_BOTH,
 	['|'] = C_BOTH,
 	['#'] = CH_TOKEN,
-	['('] = C_URI,
-	[')'] = C_URI,
-	[','] = C_URI,
-	['/'] = C_URI,
-	[':'] = C_URI | CH_IPV6,
-	[';'] = C_URI,
-	['='] = C_URI,
-	['@'] = C_URI,
-	['['] = C_URI,
-	['\\'] = C_URI,
-	[']'] = C_URI,
-	['{'] = C_URI,
-	['}'] = C_URI,
-	['?'] = CH_TARGET,
+	['('] = CH_PATH,
+	[')'] = CH_PATH,
+	[','] = CH_PATH,
+	['/'] = CH_PATH,
+	[':'] = CH_PATH | CH_IPV6,
+	[';'] = CH_PATH,
+	['='] = CH_PATH,
+	['@'] = CH_PATH,
+	['['] = CH_PATH,
+	['\\'] = CH_PATH,
+	[']'] = CH_PATH,
+	['{'] = CH_PATH,
+	['}'] = CH_PATH,
 };
 
 static bool is(char c, unsigned class)
@@ -77,11 +78,112 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
+static bool is_control(char c)
+{
+	return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+/*
+ * Three ways to run over bytes that need no thought.  Where the processor can
+ * look at 16 at once, it does as long as there are so many; the loop after it
+ * is what counts and alone does the same.
+ */
+#ifdef __SSE2__
+static __m128i load(const char *p)
+{
+	return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+static __m128i equal(__m128i v, char c)
+{
+	return _mm_cmpeq_epi8(v, _mm_set1_epi8(c));
+}
+
+/* low <= byte <= high, for bytes without sign */
+static __m128i between(__m128i v, char low, char high)
+{
+	__m128i d = _mm_sub_epi8(v, _mm_set1_epi8(low));
+
+	return _mm_cmpeq_epi8(_mm_min_epu8(d, _mm_set1_epi8(high - low)), d);
+}
+#endif
+
+/* The first byte that is no token character (most are letters and '-'). */
+static const char *skip_token(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	while (end - p >= 16) {
+		__m128i v = load(p);
+		__m128i small = _mm_or_si128(v, _mm_set1_epi8(0x20));
+		__m128i plain = _mm_or_si128(between(small, 'a', 'z'),
+					     equal(v, '-'));
+		unsigned other = (unsigned)_mm_movemask_epi8(plain) ^ 0xffff;
+
+		if (other != 0) {
+			p += __builtin_ctz(other);
+			if (*p == ':')
+				return p;
+			break;
+		}
+		p += 16;
+	}
+#endif
+	while (p < end && is(*p, CH_TOKEN))
+		p++;
+	return p;
+}
+
+/* The first byte that is not CH_PATH. */
+static const char *skip_path(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	while (end - p >= 16) {
+		__m128i v = load(p);
+		__m128i bad_or_query = _mm_or_si128(
+			_mm_or_si128(equal(v, '"'), equal(v, '#')),
+			_mm_or_si128(_mm_or_si128(equal(v, '<'), equal(v, '>')),
+				     equal(v, '?')));
+		unsigned stop =
+			(unsigned)_mm_movemask_epi8(bad_or_query) |
+			((unsigned)_mm_movemask_epi8(between(v, 0x21, 0x7e)) ^
+			 0xffff);
+
+		if (stop != 0)
+			return p + __builtin_ctz(stop);
+		p += 16;
+	}
+#endif
+	while (p < end && is(*p, CH_PATH))
+		p++;
+	return p;
+}
+
+/* The first control character but tab. */
+static const char *skip_value(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	while (end - p >= 16) {
+		__m128i v = load(p);
+		__m128i control = _mm_or_si128(between(v, 0, 0x1f),
+					       equal(v, 0x7f));
+		unsigned stop = (unsigned)_mm_movemask_epi8(
+			_mm_andnot_si128(equal(v, '\t'), control));
+
+		if (stop != 0)
+			return p + __builtin_ctz(stop);
+		p += 16;
+	}
+#endif
+	while (p < end && (!is_control(*p) || *p == '\t'))
+		p++;
+	return p;
+}
+
 /* What a second line of the same field means. */
 enum repeat { REPEAT_LIST, REPEAT_BAD, REPEAT_IGNORE };
 
 static const struct known {
-	const char *name; /* lower case */
+	char name[32]; /* lower case */
 	uint8_t field;
 	uint8_t repeat;
 } known[] = {
@@ -135,15 +237,39 @@ static enum line bad(struct head *h, int status, const char *reason)
 	return LINE_BAD;
 }
 
+static bool same_eight(const char *name, const char *lower)
+{
+	uint64_t a;
+	uint64_t b;
+
+	memcpy(&a, name, 8);
+	memcpy(&b, lower, 8);
+	return (a | UINT64_C(0x2020202020202020)) == b;
+}
+
+static bool same_four(const char *name, const char *lower)
+{
+	uint32_t a;
+	uint32_t b;
+
+	memcpy(&a, name, 4);
+	memcpy(&b, lower, 4);
+	return (a | 0x20202020u) == b;
+}
+
 /* Setting bit 5 makes letters small and maps no other token character onto a
- * letter, '-' or a digit. */
+ * letter, '-' or a digit.  The last step may go over bytes a second time; no
+ * known name is shorter than four. */
 static bool same_name(const char *name, const char *lower, size_t bytes)
 {
-	for (size_t i = 0; i < bytes; i++) {
-		if ((name[i] | 0x20) != lower[i])
+	if (bytes < 8)
+		return same_four(name, lower) &&
+		       same_four(name + bytes - 4, lower + bytes - 4);
+	for (size_t i = 0; i + 8 < bytes; i += 8) {
+		if (!same_eight(name + i, lower + i))
 			return false;
 	}
-	return true;
+	return same_eight(name + bytes - 8, lower + bytes - 8);
 }
 
 static const struct known *find_known(const char *name, size_t bytes)
@@ -288,11 +414,10 @@ static enum line parse_request_line(struct head *h, const char *at,
 	if (!method_known(slice_make(at, (size_t)(p - at)), &h->method))
 		return bad(h, 501, "unknown method");
 	target = ++p;
-	while (p < end && is(*p, CH_PATH))
-		p++;
+	p = skip_path(p, end);
 	mark = p;
-	while (p < end && is(*p, CH_TARGET))
-		p++;
+	while (p < end && *p == '?')
+		p = skip_path(p + 1, end);
 	if (p == end)
 		return LINE_MORE;
 	if (*p != ' ' || p == target)
@@ -324,40 +449,6 @@ static enum line parse_start(struct head *h, const char *at, const char *end,
 	h->stage = STAGE_REQUEST;
 	*next = at + 2;
 	return LINE_OK;
-}
-
-static bool is_control(char c)
-{
-	return (unsigned char)c < 0x20 || c == 0x7f;
-}
-
-/* The first control character but tab, or end. */
-static const char *find_control(const char *p, const char *end)
-{
-	const uint64_t ones = UINT64_C(0x0101010101010101);
-
-	for (;;) {
-		/* Eight at once; exact about whether there is one, and a
-		 * byte above 0x7f is never taken for one. */
-		while (end - p >= 8) {
-			uint64_t v;
-			uint64_t low;
-			uint64_t del;
-
-			memcpy(&v, p, 8);
-			low = (v - ones * 0x20) & ~v;
-			del = v ^ (ones * 0x7f);
-			del = (del - ones) & ~del;
-			if (((low | del) & (ones * 0x80)) != 0)
-				break;
-			p += 8;
-		}
-		while (p < end && !is_control(*p))
-			p++;
-		if (p == end || *p != '\t')
-			return p;
-		p++;
-	}
 }
 
 static enum line keep_line(struct head *h, const struct known *k,
@@ -419,8 +510,7 @@ static enum line parse_field(struct head *h, const char *at, const char *end,
 	const struct known *k;
 	enum line rc;
 
-	while (p < end && is(*p, CH_TOKEN))
-		p++;
+	p = skip_token(p, end);
 	if (p == end)
 		return LINE_MORE;
 	if (*p != ':' || p == at) {
@@ -440,7 +530,7 @@ static enum line parse_field(struct head *h, const char *at, const char *end,
 	while (p < end && (*p == ' ' || *p == '\t'))
 		p++;
 	value = p;
-	p = find_control(p, end);
+	p = skip_value(p, end);
 	if (p == end || (*p == '\r' && p + 1 == end))
 		return LINE_MORE;
 	if (p[0] != '\r' || p[1] != '\n')
@@ -470,6 +560,10 @@ static bool wants_keep_alive(const struct head *h)
 	struct slice element;
 
 	for (unsigned at = 0; head_next_line(h, FIELD_CONNECTION, &at, &line);) {
+		if (slice_is(line, "keep-alive")) { /* what browsers send */
+			keep = true;
+			continue;
+		}
 		while (slice_next_element(&line, &element)) {
 			if (slice_is_nocase(element, "close"))
 				return false;

@@ -256,6 +256,74 @@ static void test_nul_is_refused(void **state)
 	assert_int_equal(parse(&h, in_name, sizeof(in_name) - 1).status, 400);
 }
 
+static bool token_char(int c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+	       (c >= 'a' && c <= 'z') ||
+	       (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+static bool target_char(int c)
+{
+	return c > 0x20 && c < 0x7f && strchr("\"#<>", c) == NULL;
+}
+
+static bool value_char(int c)
+{
+	return c == '\t' || (c >= 0x20 && c != 0x7f);
+}
+
+/*
+ * Each byte at each of many places of a target, a name and a value.  What
+ * follows the head in the buffer decides whether 16 bytes can be looked at
+ * in one step; the answer must be the same.
+ */
+static void test_every_byte(void **state)
+{
+	static const struct {
+		const char *before;
+		const char *after;
+		bool (*good)(int c);
+	} places[] = {
+		{ "GET /", " HTTP/1.1\r\n" HOST END, target_char },
+		{ "GET /?", " HTTP/1.1\r\n" HOST END, target_char },
+		{ GET HOST, ": v\r\n" END, token_char },
+		{ GET HOST "N: ", "\r\n" END, value_char },
+	};
+	struct head h;
+	char bytes[300];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		for (int k = 0; k < 40 * 256; k++) {
+			int c = k % 256;
+			int lead = k / 256;
+			int n = snprintf(bytes, 200, "%s%.*sX%.*s%s",
+					 places[i].before, lead,
+					 "abcdefghijklmnopqrstuvwxyzabcdefghijklmn",
+					 k % 3, "zzz", places[i].after);
+			char *mark = bytes + strlen(places[i].before) + lead;
+			enum head_outcome want = HEAD_BAD;
+			struct result r;
+
+			*mark = (char)c;
+			memset(bytes + n, 'y', 64);
+			/* a colon ends the name, "?" the path; a blank in
+			 * front of a value is trimmed */
+			if (places[i].good(c) ||
+			    (c == ':' && i == 2 && lead > 0))
+				want = HEAD_DONE;
+			for (int more = 0; more <= 64; more += 64) {
+				r = parse_pieces(&h, bytes, (size_t)(n + more),
+						 (size_t)(n + more), 1);
+				if (r.outcome != want)
+					fail_msg("byte %d at %d of place %zu",
+						 c, lead, i);
+			}
+		}
+	}
+}
+
 static void assert_slice(struct slice s, const char *text)
 {
 	if (!slice_is(s, text))
@@ -550,6 +618,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_nul_is_refused),
+		cmocka_unit_test(test_every_byte),
 		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_keep_alive),
