@@ -13,6 +13,10 @@ import make_media
 # with sanitizers and a busy machine have their share in it
 SEEK_MS = 5000
 
+# what may lie in sockets when a transfer is ended: it left the origin, and
+# leaves it again with the next transfer
+SOCKET_BYTES = 64 * 1024
+
 SEEKABLE = ["360p-faststart.mp4", "360p-moov-last.mp4",
             "360p-fragmented-sidx.mp4", "144p-vp9.webm", "360p-vp8.webm"]
 
@@ -65,6 +69,12 @@ def fetched(counter, start, to):
         return any(a < to and start < b for a, b in counter.spans)
 
 
+def assert_fetched_once(counter):
+    twice = counter.sent_bytes() - counter.unique_bytes()
+    assert twice <= SOCKET_BYTES * (len(counter.requests) - 1), \
+        counter.requests
+
+
 @pytest.mark.parametrize("name", SEEKABLE)
 def test_plays_and_seeks(name, clips, origin, server, browser):
     clip = clips[name]
@@ -91,9 +101,7 @@ def test_plays_and_seeks(name, clips, origin, server, browser):
 
     browser.get("about:blank")
     assert origin.quiet(f"/{name}")
-    # what lay in sockets when a transfer was ended is given away twice
-    twice = counter.sent_bytes() - counter.unique_bytes()
-    assert twice <= clip.size // 20, counter.requests
+    assert_fetched_once(counter)
 
 
 def test_fragmented_without_index_starts(clips, origin, server, browser):
@@ -105,7 +113,7 @@ def test_fragmented_without_index_starts(clips, origin, server, browser):
     browser.get("about:blank")
     counter = origin.counter(f"/{clip.name}")
     assert origin.quiet(f"/{clip.name}", deadline_s=60)
-    assert counter.sent_bytes() <= clip.size * 1.05, counter.requests
+    assert_fetched_once(counter)
 
 
 def test_second_viewer_reads_along(clips, origin, server, new_browser):
@@ -124,7 +132,7 @@ def test_second_viewer_reads_along(clips, origin, server, new_browser):
     first.driver.get("about:blank")
     second.driver.get("about:blank")
     assert origin.quiet(f"/{clip.name}")
-    assert counter.sent_bytes() == counter.unique_bytes()
+    assert_fetched_once(counter)
 
 
 def test_other_sites_may_read(clips, server, browser, tmp_path):
