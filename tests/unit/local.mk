@@ -17,3 +17,7 @@ check_PROGRAMS += \
 	tests/unit/test_http_text
 check_PROGRAMS += tests/unit/test_table
 check_PROGRAMS += tests/unit/test_worker_conn
+check_PROGRAMS += \
+	tests/unit/test_upstream_address \
+	tests/unit/test_upstream_answer \
+	tests/unit/test_upstream_template
