@@ -126,8 +126,8 @@ static int64_t read_age(struct slice text)
 static int64_t initial_age(const struct freshness_input *in, int64_t date_s)
 {
 	int64_t apparent_s = in->response_s - date_s;
-	int64_t delay_s = clamp(in->response_s - in->request_s, 0,
-				CACHE_CONTROL_MAX_S);
+	int64_t delay_s =
+		clamp(in->response_s - in->request_s, 0, CACHE_CONTROL_MAX_S);
 	int64_t corrected_s = read_age(in->age) + delay_s;
 
 	return clamp(apparent_s > corrected_s ? apparent_s : corrected_s, 0,

@@ -23,8 +23,8 @@ struct cache_control {
 	int64_t stale_if_error_s;
 	int64_t stale_while_revalidate_s;
 	bool no_store;
-	bool no_cache;        /* with or without field names */
-	bool is_private;      /* with or without field names */
+	bool no_cache;   /* with or without field names */
+	bool is_private; /* with or without field names */
 	bool is_public;
 	bool must_revalidate; /* proxy-revalidate and s-maxage count too */
 	bool immutable;
@@ -53,15 +53,15 @@ struct freshness_input {
 };
 
 struct freshness {
-	int64_t fresh_until_s;    /* wall clock; <= response_s: stale already */
-	int64_t age_s;            /* corrected_initial_age, section 4.2.3 */
-	int64_t date_s;           /* Date; response_s when missing or unreadable */
-	int64_t lifetime_s;       /* freshness_lifetime, section 4.2.1 */
+	int64_t fresh_until_s; /* wall clock; <= response_s: stale already */
+	int64_t age_s;         /* corrected_initial_age, section 4.2.3 */
+	int64_t date_s;        /* Date; response_s when missing or unreadable */
+	int64_t lifetime_s;    /* freshness_lifetime, section 4.2.1 */
 	int64_t stale_if_error_s; /* CACHE_CONTROL_NOT_GIVEN when not given */
 	bool may_store;           /* neither no-store nor private */
 	bool must_revalidate;     /* never serve it stale, not even on error */
 	bool immutable;
-	bool is_explicit;         /* the lifetime was given, not guessed */
+	bool is_explicit; /* the lifetime was given, not guessed */
 };
 
 /* Without a lifetime given: a tenth of the time since Last-Modified, at most

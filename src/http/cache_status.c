@@ -38,8 +38,8 @@ size_t cache_status_format(char dst[CACHE_STATUS_BYTES],
 			FIELDS_LITERAL(&f, "; collapsed");
 	}
 	if (cs->has_ttl) {
-		uint64_t size = cs->ttl_s < 0 ? -(uint64_t)cs->ttl_s :
-						(uint64_t)cs->ttl_s;
+		uint64_t size = cs->ttl_s < 0 ? -(uint64_t)cs->ttl_s
+					      : (uint64_t)cs->ttl_s;
 
 		FIELDS_LITERAL(&f, "; ttl=");
 		if (cs->ttl_s < 0)

@@ -24,7 +24,7 @@ struct cache_status {
 	bool stored;    /* the forwarded answer is kept */
 	bool collapsed; /* reads along with another request's fetch */
 	bool has_ttl;
-	int64_t ttl_s;  /* remaining freshness; negative: stale since */
+	int64_t ttl_s; /* remaining freshness; negative: stale since */
 };
 
 #define CACHE_STATUS_BYTES 128u /* longest value, NUL included */

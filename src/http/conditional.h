@@ -17,8 +17,8 @@
 struct conditional_object {
 	struct slice etag;          /* as the origin sent it */
 	struct slice last_modified; /* the same */
-	int64_t date_s;             /* origin's Date, for strength of the date */
-	int64_t now_s;              /* wall clock, for two-digit years only */
+	int64_t date_s; /* origin's Date, for strength of the date */
+	int64_t now_s;  /* wall clock, for two-digit years only */
 };
 
 enum conditional_verdict {

@@ -48,9 +48,9 @@ static void civil_of(int64_t days, struct civil *c)
 	int64_t year_of_era = (day_of_era - day_of_era / 1460 +
 			       day_of_era / 36524 - day_of_era / 146096) /
 			      365;
-	int64_t day_of_year = day_of_era - (365 * year_of_era +
-					    year_of_era / 4 -
-					    year_of_era / 100);
+	int64_t day_of_year =
+		day_of_era -
+		(365 * year_of_era + year_of_era / 4 - year_of_era / 100);
 	int64_t month = (5 * day_of_year + 2) / 153; /* 0 = March */
 
 	c->day = (int)(day_of_year - (153 * month + 2) / 5 + 1);
@@ -109,8 +109,8 @@ static int civil_to_wall(const struct civil *c, int64_t *wall_s)
 	if (c->day < 1 || c->day > month_days(c->year, c->month) ||
 	    c->hour > 23 || c->minute > 59 || c->second > 60)
 		return -EINVAL;
-	*wall_s = days_of(c->year, c->month, c->day) * DAY_S +
-		  c->hour * 3600 + c->minute * 60 + c->second;
+	*wall_s = days_of(c->year, c->month, c->day) * DAY_S + c->hour * 3600 +
+		  c->minute * 60 + c->second;
 	return 0;
 }
 
@@ -138,8 +138,7 @@ static int read_digits(struct reader *r, int count)
 	int value = 0;
 
 	for (int i = 0; i < count; i++) {
-		if (r->bad || r->at == r->end || *r->at < '0' ||
-		    *r->at > '9') {
+		if (r->bad || r->at == r->end || *r->at < '0' || *r->at > '9') {
 			r->bad = true;
 			return 0;
 		}

@@ -24,9 +24,9 @@ enum line { LINE_OK, LINE_MORE, LINE_END, LINE_BAD };
 #define CH_HOST  4u /* in a name or an IPv4 address */
 #define CH_IPV6  8u
 
-#define C_ALNUM  (CH_TOKEN | CH_PATH | CH_HOST)
-#define C_HEX    (C_ALNUM | CH_IPV6)
-#define C_BOTH   (CH_TOKEN | CH_PATH)
+#define C_ALNUM (CH_TOKEN | CH_PATH | CH_HOST)
+#define C_HEX   (C_ALNUM | CH_IPV6)
+#define C_BOTH  (CH_TOKEN | CH_PATH)
 
 /*
  * A target may have what browsers leave unencoded in it (RFC 3986 has less),
@@ -115,8 +115,8 @@ static const char *skip_token(const char *p, const char *end)
 	while (end - p >= 16) {
 		__m128i v = load(p);
 		__m128i small = _mm_or_si128(v, _mm_set1_epi8(0x20));
-		__m128i plain = _mm_or_si128(between(small, 'a', 'z'),
-					     equal(v, '-'));
+		__m128i plain =
+			_mm_or_si128(between(small, 'a', 'z'), equal(v, '-'));
 		unsigned other = (unsigned)_mm_movemask_epi8(plain) ^ 0xffff;
 
 		if (other != 0) {
@@ -164,8 +164,8 @@ static const char *skip_value(const char *p, const char *end)
 #ifdef __SSE2__
 	while (end - p >= 16) {
 		__m128i v = load(p);
-		__m128i control = _mm_or_si128(between(v, 0, 0x1f),
-					       equal(v, 0x7f));
+		__m128i control =
+			_mm_or_si128(between(v, 0, 0x1f), equal(v, 0x7f));
 		unsigned stop = (unsigned)_mm_movemask_epi8(
 			_mm_andnot_si128(equal(v, '\t'), control));
 
@@ -211,8 +211,8 @@ static const struct known {
 	{ "sec-websocket-protocol", FIELD_SEC_WEBSOCKET_PROTOCOL, REPEAT_LIST },
 	{ "sec-websocket-extensions", FIELD_SEC_WEBSOCKET_EXTENSIONS,
 	  REPEAT_LIST },
-	{ "access-control-request-method",
-	  FIELD_ACCESS_CONTROL_REQUEST_METHOD, REPEAT_BAD },
+	{ "access-control-request-method", FIELD_ACCESS_CONTROL_REQUEST_METHOD,
+	  REPEAT_BAD },
 	{ "access-control-request-headers",
 	  FIELD_ACCESS_CONTROL_REQUEST_HEADERS, REPEAT_LIST },
 };
@@ -221,11 +221,11 @@ static const struct known {
 
 /* known[known_from[n] .. known_from[n + 1]) are the names of n bytes. */
 static const uint8_t known_from[KNOWN_BYTES_MAX + 2] = {
-	[0 ... 4] = 0,   [5] = 1,	  [6] = 2,	   [7] = 4,
-	[8] = 6,	 [9] = 8,	  [10] = 9,	   [11 ... 13] = 11,
-	[14] = 12,	 [15] = 14,	  [16 ... 17] = 15, [18 ... 19] = 18,
-	[20 ... 21] = 19, [22] = 20,	  [23 ... 24] = 21, [25 ... 29] = 22,
-	[30] = 23,	 [31] = 24,
+	[0 ... 4] = 0,    [5] = 1,   [6] = 2,          [7] = 4,
+	[8] = 6,          [9] = 8,   [10] = 9,         [11 ... 13] = 11,
+	[14] = 12,        [15] = 14, [16 ... 17] = 15, [18 ... 19] = 18,
+	[20 ... 21] = 19, [22] = 20, [23 ... 24] = 21, [25 ... 29] = 22,
+	[30] = 23,        [31] = 24,
 };
 _Static_assert(ARRAY_LEN(known) == 24, "known_from[] has been counted by hand");
 
@@ -313,10 +313,10 @@ static bool host_valid(const char *at, const char *end)
 	if (*p++ != ':')
 		return false;
 	/* an empty port is the scheme's own, RFC 3986 section 3.2.3 */
-	return p == end || (end - p <= 5 &&
-			    slice_to_u64(slice_make(p, (size_t)(end - p)),
-					 &port) &&
-			    port <= 65535);
+	return p == end ||
+	       (end - p <= 5 &&
+		slice_to_u64(slice_make(p, (size_t)(end - p)), &port) &&
+		port <= 65535);
 }
 
 static bool method_known(struct slice name, enum head_method *method)
@@ -325,10 +325,10 @@ static bool method_known(struct slice name, enum head_method *method)
 		const char *name;
 		enum head_method method;
 	} methods[] = {
-		{ "GET", METHOD_GET },     { "HEAD", METHOD_HEAD },
+		{ "GET", METHOD_GET },         { "HEAD", METHOD_HEAD },
 		{ "OPTIONS", METHOD_OPTIONS }, { "POST", METHOD_POST },
-		{ "PUT", METHOD_PUT },     { "DELETE", METHOD_DELETE },
-		{ "PATCH", METHOD_OTHER }, { "TRACE", METHOD_OTHER },
+		{ "PUT", METHOD_PUT },         { "DELETE", METHOD_DELETE },
+		{ "PATCH", METHOD_OTHER },     { "TRACE", METHOD_OTHER },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
@@ -461,11 +461,11 @@ static enum line keep_line(struct head *h, const struct known *k,
 		if (k->repeat == REPEAT_IGNORE)
 			return LINE_OK;
 		if (k->repeat == REPEAT_BAD)
-			return bad(h, 400, f == FIELD_HOST ?
-						   "more than one Host" :
-					   f == FIELD_CONTENT_LENGTH ?
-						   "more than one Content-Length" :
-						   "a field came twice");
+			return bad(h, 400,
+				   f == FIELD_HOST ? "more than one Host"
+				   : f == FIELD_CONTENT_LENGTH
+					   ? "more than one Content-Length"
+					   : "a field came twice");
 		h->lines[h->last[f] - 1].next = h->line_count + 1;
 	}
 	must(h->line_count < HEAD_FIELDS_MAX);
@@ -518,13 +518,14 @@ static enum line parse_field(struct head *h, const char *at, const char *end,
 			if (p + 1 == end)
 				return LINE_MORE;
 			*next = p + 2;
-			return p[1] == '\n' ? LINE_END :
-					      bad(h, 400, "a bare CR");
+			return p[1] == '\n' ? LINE_END
+					    : bad(h, 400, "a bare CR");
 		}
 		if (*p != ' ' && *p != '\t')
 			return bad(h, 400, "invalid field name");
-		return bad(h, 400, p == at ? "folded field line" :
-					     "a blank before the colon");
+		return bad(h, 400,
+			   p == at ? "folded field line"
+				   : "a blank before the colon");
 	}
 	name_end = p++;
 	while (p < end && (*p == ' ' || *p == '\t'))
@@ -559,7 +560,8 @@ static bool wants_keep_alive(const struct head *h)
 	struct slice line;
 	struct slice element;
 
-	for (unsigned at = 0; head_next_line(h, FIELD_CONNECTION, &at, &line);) {
+	for (unsigned at = 0;
+	     head_next_line(h, FIELD_CONNECTION, &at, &line);) {
 		if (slice_is(line, "keep-alive")) { /* what browsers send */
 			keep = true;
 			continue;

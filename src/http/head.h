@@ -49,22 +49,22 @@ enum head_method {
 enum head_field {
 	FIELD_NONE,
 	FIELD_HOST,
-	FIELD_CONNECTION,        /* list */
+	FIELD_CONNECTION, /* list */
 	FIELD_CONTENT_LENGTH,
 	FIELD_TRANSFER_ENCODING, /* never in a head that is HEAD_DONE */
 	FIELD_RANGE,
 	FIELD_IF_RANGE,
-	FIELD_IF_MATCH,          /* list */
-	FIELD_IF_NONE_MATCH,     /* list */
+	FIELD_IF_MATCH,      /* list */
+	FIELD_IF_NONE_MATCH, /* list */
 	FIELD_IF_MODIFIED_SINCE,
 	FIELD_IF_UNMODIFIED_SINCE,
 	FIELD_ORIGIN,
 	FIELD_USER_AGENT,
 	FIELD_REFERER,
-	FIELD_EXPECT,            /* list */
-	FIELD_UPGRADE,           /* list */
-	FIELD_FORWARDED,         /* list */
-	FIELD_X_FORWARDED_FOR,   /* list */
+	FIELD_EXPECT,          /* list */
+	FIELD_UPGRADE,         /* list */
+	FIELD_FORWARDED,       /* list */
+	FIELD_X_FORWARDED_FOR, /* list */
 	FIELD_ACCESS_CONTROL_REQUEST_METHOD,
 	FIELD_ACCESS_CONTROL_REQUEST_HEADERS, /* list */
 	FIELD_SEC_WEBSOCKET_KEY,
@@ -97,26 +97,26 @@ struct head_line {
  * lower part through the functions below. */
 struct head {
 	enum head_method method;
-	uint8_t minor;           /* HTTP/1.minor: 0 or 1 */
-	bool keep_alive;         /* the client wants it, by version and field */
+	uint8_t minor;   /* HTTP/1.minor: 0 or 1 */
+	bool keep_alive; /* the client wants it, by version and field */
 	bool has_content_length;
 	bool expect_continue;    /* Expect: 100-continue, HTTP/1.1 only */
-	uint64_t content_length; /* bytes of body that follow the head; 0 = none */
+	uint64_t content_length; /* of the body that follows; 0 = none */
 	uint32_t head_bytes;     /* HEAD_DONE: taken from the input */
 	int status;              /* HEAD_BAD: for the answer */
 	const char *reason;      /* HEAD_BAD: a short string literal */
 
-	const char *base;        /* input of the last call; the texts lie there */
+	const char *base; /* input of the last call; the texts lie there */
 	struct head_text target; /* as sent */
 	struct head_text path;   /* raw, from the first '/'; or "*" */
 	struct head_text query;  /* raw, without the '?' */
 	struct head_text host;   /* of the target if it has one, else of Host */
 	bool has_query;
-	uint8_t stage;           /* what the next line is */
-	uint8_t field_count;     /* all field lines */
-	uint8_t line_count;      /* of lines[] */
-	uint16_t line_off;       /* first byte of the line to be parsed next */
-	uint16_t scanned;        /* no LF between line_off and here; or 0 */
+	uint8_t stage;       /* what the next line is */
+	uint8_t field_count; /* all field lines */
+	uint8_t line_count;  /* of lines[] */
+	uint16_t line_off;   /* first byte of the line to be parsed next */
+	uint16_t scanned;    /* no LF between line_off and here; or 0 */
 	uint8_t first[FIELD_COUNT]; /* 1 + index into lines[]; 0 = absent */
 	uint8_t last[FIELD_COUNT];
 	struct head_line lines[HEAD_FIELDS_MAX];
@@ -131,8 +131,8 @@ void head_init(struct head *h);
  * call head_init() before the next request.  Slices point into `bytes`; if
  * the caller moves them afterwards, it sets h->base to the new place.
  */
-enum head_outcome head_parse(struct head *h, const char *bytes, size_t count)
-	MUSTCHECK;
+enum head_outcome head_parse(struct head *h, const char *bytes,
+			     size_t count) MUSTCHECK;
 
 /* Has anything but an empty line been seen of this request?  (Else a client
  * that falls silent is idle, not slow.) */

@@ -29,7 +29,7 @@ struct json {
 	char *dst;
 	size_t max_bytes;
 	size_t used_bytes;
-	int error;      /* 0 or -ENOSPC */
+	int error; /* 0 or -ENOSPC */
 	uint8_t depth;
 	bool need_comma;
 	bool have_key;

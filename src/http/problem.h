@@ -20,7 +20,7 @@
  * no detail when it is NULL or "".  Returns the length, or -ENOSPC: the body
  * is never cut.  No NUL is added.
  */
-int problem_format(char *dst, size_t dst_bytes, int status, const char *detail)
-	MUSTCHECK;
+int problem_format(char *dst, size_t dst_bytes, int status,
+		   const char *detail) MUSTCHECK;
 
 #endif

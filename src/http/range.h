@@ -68,12 +68,12 @@ size_t range_format_unsatisfied(char dst[RANGE_TEXT_BYTES], uint64_t size);
  * was written, or -ENOSPC (dst then holds nothing of use).
  */
 int range_part_head(char *dst, size_t dst_bytes, struct slice boundary,
-		    struct slice content_type, struct span span, uint64_t size)
-	MUSTCHECK;
+		    struct slice content_type, struct span span,
+		    uint64_t size) MUSTCHECK;
 
 /* What comes after the last part's bytes.  As above. */
-int range_part_tail(char *dst, size_t dst_bytes, struct slice boundary)
-	MUSTCHECK;
+int range_part_tail(char *dst, size_t dst_bytes,
+		    struct slice boundary) MUSTCHECK;
 
 /* Content-Length of the whole multipart body.  -EOVERFLOW beyond 63 bits. */
 int range_multipart_bytes(struct slice boundary, struct slice content_type,

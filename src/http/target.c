@@ -69,9 +69,8 @@ static bool decodes_to(struct slice raw, const char *name)
 /* The text up to c, which is passed over in *rest; all if there is no c. */
 static struct slice cut_at(struct slice *rest, char c)
 {
-	const char *mark = rest->bytes == 0 ?
-				   NULL :
-				   memchr(rest->at, c, rest->bytes);
+	const char *mark =
+		rest->bytes == 0 ? NULL : memchr(rest->at, c, rest->bytes);
 	size_t n = mark == NULL ? rest->bytes : (size_t)(mark - rest->at);
 	struct slice part = slice_make(rest->at, n);
 

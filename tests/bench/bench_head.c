@@ -5,8 +5,8 @@
  *	    src/http/head.c src/http/slice.c src/util/base.c src/util/log.c \
  *	    src/util/clock.c -o bench_head && ./bench_head [rounds]
  *
- * Prints the best and the median of the rounds in ns of CPU time per head; exits 1 when
- * the typical head's median is above the target.
+ * Prints the best and the median of the rounds in ns of CPU time per head;
+ *exits 1 when the typical head's median is above the target.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,13 +56,12 @@ static const struct {
 	  "Range: bytes=1048576-2097151\r\n"
 	  "If-Range: \"5f3c-61a2b9\"\r\n"
 	  "\r\n" },
-	{ "curl",
-	  "GET /proxy/clip HTTP/1.1\r\n"
-	  "Host: localhost:8090\r\n"
-	  "User-Agent: curl/7.88.1\r\n"
-	  "Accept: */*\r\n"
-	  "Range: bytes=0-65535\r\n"
-	  "\r\n" },
+	{ "curl", "GET /proxy/clip HTTP/1.1\r\n"
+		  "Host: localhost:8090\r\n"
+		  "User-Agent: curl/7.88.1\r\n"
+		  "Accept: */*\r\n"
+		  "Range: bytes=0-65535\r\n"
+		  "\r\n" },
 };
 
 static double now_ns(void)

@@ -14,9 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static struct slice take_line(struct slice *rest)
 {
-	const char *lf = rest->bytes == 0 ?
-				 NULL :
-				 memchr(rest->at, '\n', rest->bytes);
+	const char *lf =
+		rest->bytes == 0 ? NULL : memchr(rest->at, '\n', rest->bytes);
 	size_t n = lf == NULL ? rest->bytes : (size_t)(lf - rest->at);
 	struct slice line = slice_make(rest->at, n);
 

@@ -22,7 +22,8 @@ static void test_directives(void **state)
 		{ " , ,", { NONE, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
 		{ "max-age=60", { 60, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
 		{ "MAX-AGE=60", { 60, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
-		{ "max-age=\"60\"", { 60, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
+		{ "max-age=\"60\"",
+		  { 60, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
 		{ "max-age", { 0, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
 		{ "max-age=", { 0, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
 		{ "max-age=-1", { 0, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
@@ -36,7 +37,8 @@ static void test_directives(void **state)
 		  { 5, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
 		{ "max-age=5, max-age=x",
 		  { 0, NONE, NONE, NONE, 0, 0, 0, 0, 0, 0 } },
-		{ "max-age=5,s-maxage=7", { 5, 7, NONE, NONE, 0, 0, 0, 0, 1, 0 } },
+		{ "max-age=5,s-maxage=7",
+		  { 5, 7, NONE, NONE, 0, 0, 0, 0, 1, 0 } },
 		{ "stale-if-error=9,stale-while-revalidate=8",
 		  { NONE, NONE, 9, 8, 0, 0, 0, 0, 0, 0 } },
 		{ "no-store", { NONE, NONE, NONE, NONE, 1, 0, 0, 0, 0, 0 } },
@@ -138,8 +140,8 @@ static void test_freshness(void **state)
 		{ "private", NULL, NULL, T_NOW, NULL, 0, 500, 0, 0, 0, 0 },
 		{ "no-cache, max-age=9", NULL, NULL, T_NOW, NULL, 0, 0, 0, 1, 1,
 		  1 },
-		{ "max-age=9, must-revalidate", NULL, NULL, T_NOW, NULL, 0, 9, 0,
-		  1, 1, 1 },
+		{ "max-age=9, must-revalidate", NULL, NULL, T_NOW, NULL, 0, 9,
+		  0, 1, 1, 1 },
 		/* age */
 		{ "max-age=9", NULL, "5", T_NOW, NULL, 0, 9, 5, 1, 1, 0 },
 		{ "max-age=9", NULL, "5", T_NOW, NULL, 3, 9, 8, 1, 1, 0 },
@@ -178,15 +180,15 @@ static void test_freshness(void **state)
 		    f.must_revalidate != cases[i].must_revalidate)
 			fail_msg("case %zu: lifetime %lld, age %lld", i,
 				 (long long)f.lifetime_s, (long long)f.age_s);
-		assert_int_equal(f.fresh_until_s,
-				 NOW + f.lifetime_s - f.age_s);
+		assert_int_equal(f.fresh_until_s, NOW + f.lifetime_s - f.age_s);
 	}
 }
 
 static void test_other_fields(void **state)
 {
 	struct freshness_input in = {
-		.cache_control = SLICE("max-age=5, stale-if-error=60, immutable"),
+		.cache_control =
+			SLICE("max-age=5, stale-if-error=60, immutable"),
 		.date = SLICE(T_EARLY),
 		.request_s = NOW,
 		.response_s = NOW,

@@ -217,7 +217,8 @@ static void test_outcomes(void **state)
 		  501 },
 		{ GET HOST "Transfer-Encoding : chunked\r\n" END, 400 },
 		/* twice */
-		{ GET HOST "Range: bytes=0-1\r\nRange: bytes=0-1\r\n" END, 400 },
+		{ GET HOST "Range: bytes=0-1\r\nRange: bytes=0-1\r\n" END,
+		  400 },
 		{ GET HOST "If-Range: \"a\"\r\nif-range: \"a\"\r\n" END, 400 },
 		{ GET HOST "Origin: a\r\nOrigin: b\r\n" END, 400 },
 		{ GET HOST "User-Agent: a\r\nUser-Agent: b\r\n" END, 0 },
@@ -230,9 +231,9 @@ static void test_outcomes(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		const char *bytes = cases[i].bytes;
 		struct result r = parse(&h, bytes, strlen(bytes));
-		int got = r.outcome == HEAD_DONE ? 0 :
-			  r.outcome == HEAD_MORE ? -1 :
-						   r.status;
+		int got = r.outcome == HEAD_DONE   ? 0
+			  : r.outcome == HEAD_MORE ? -1
+						   : r.status;
 
 		if (got != cases[i].status)
 			fail_msg("%s\ngave %d, not %d", bytes, got,
@@ -298,10 +299,11 @@ static void test_every_byte(void **state)
 		for (int k = 0; k < 40 * 256; k++) {
 			int c = k % 256;
 			int lead = k / 256;
-			int n = snprintf(bytes, 200, "%s%.*sX%.*s%s",
-					 places[i].before, lead,
-					 "abcdefghijklmnopqrstuvwxyzabcdefghijklmn",
-					 k % 3, "zzz", places[i].after);
+			int n = snprintf(
+				bytes, 200, "%s%.*sX%.*s%s", places[i].before,
+				lead,
+				"abcdefghijklmnopqrstuvwxyzabcdefghijklmn",
+				k % 3, "zzz", places[i].after);
 			char *mark = bytes + strlen(places[i].before) + lead;
 			enum head_outcome want = HEAD_BAD;
 			struct result r;
@@ -485,11 +487,11 @@ static void test_keep_alive(void **state)
 
 static void test_lists_keep_all_lines(void **state)
 {
-	static const char bytes[] = GET HOST
-		"If-None-Match: \"a\"\r\nX: y\r\n"
-		"if-none-match: \"b\", \"c\"\r\n"
-		"Connection: one\r\nConnection: two , three\r\n"
-		"IF-NONE-MATCH:\r\n" END;
+	static const char bytes[] =
+		GET HOST "If-None-Match: \"a\"\r\nX: y\r\n"
+			 "if-none-match: \"b\", \"c\"\r\n"
+			 "Connection: one\r\nConnection: two , three\r\n"
+			 "IF-NONE-MATCH:\r\n" END;
 	static const char *const wanted[] = { "\"a\"", "\"b\", \"c\"", "" };
 	struct head h;
 	struct slice line;

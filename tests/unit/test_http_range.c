@@ -67,15 +67,24 @@ static const struct {
 	{ "bytes=0-9,5-20", 1000, RANGE_ONE, 1, { { 0, 21 } } },
 	{ "bytes=5-6,5-6", 1000, RANGE_ONE, 1, { { 5, 7 } } },
 	{ "bytes=0-,5-6", 1000, RANGE_ONE, 1, { { 0, 1000 } } },
-	{ "bytes=50-60,0-5,61-70", 1000, RANGE_MANY, 2,
+	{ "bytes=50-60,0-5,61-70",
+	  1000,
+	  RANGE_MANY,
+	  2,
 	  { { 50, 71 }, { 0, 6 } } },
 	{ "bytes=0-1,8-9,4-5,2-3,6-7", 1000, RANGE_ONE, 1, { { 0, 10 } } },
-	{ "bytes=100-101,0-1,8-9,1-8", 1000, RANGE_MANY, 2,
+	{ "bytes=100-101,0-1,8-9,1-8",
+	  1000,
+	  RANGE_MANY,
+	  2,
 	  { { 100, 102 }, { 0, 10 } } },
 	{ "bytes=0-1,1000-1001", 1000, RANGE_ONE, 1, { { 0, 2 } } },
 	{ "bytes=1000-,0-1,-0", 1000, RANGE_ONE, 1, { { 0, 2 } } },
 	{ "bytes=1000-,-0", 1000, RANGE_UNSATISFIABLE, 0, { { 0 } } },
-	{ "bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14", 1000, RANGE_MANY, 8,
+	{ "bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14",
+	  1000,
+	  RANGE_MANY,
+	  8,
 	  { { 0, 1 },
 	    { 2, 3 },
 	    { 4, 5 },
@@ -85,7 +94,10 @@ static const struct {
 	    { 12, 13 },
 	    { 14, 15 } } },
 	/* one more than may be, though they would join */
-	{ "bytes=0-0,1-1,2-2,3-3,4-4,5-5,6-6,7-7,8-8", 1000, RANGE_IGNORE, 0,
+	{ "bytes=0-0,1-1,2-2,3-3,4-4,5-5,6-6,7-7,8-8",
+	  1000,
+	  RANGE_IGNORE,
+	  0,
 	  { { 0 } } },
 	/* empty objects */
 	{ "bytes=0-", 0, RANGE_UNSATISFIABLE, 0, { { 0 } } },
@@ -94,22 +106,46 @@ static const struct {
 	{ "bytes=-1", 0, RANGE_IGNORE, 0, { { 0 } } },
 	{ "bytes=0-,-1", 0, RANGE_IGNORE, 0, { { 0 } } },
 	/* large numbers */
-	{ "bytes=18446744073709551615-", 1000, RANGE_UNSATISFIABLE, 0,
+	{ "bytes=18446744073709551615-",
+	  1000,
+	  RANGE_UNSATISFIABLE,
+	  0,
 	  { { 0 } } },
-	{ "bytes=18446744073709551616-", 1000, RANGE_UNSATISFIABLE, 0,
+	{ "bytes=18446744073709551616-",
+	  1000,
+	  RANGE_UNSATISFIABLE,
+	  0,
 	  { { 0 } } },
 	{ "bytes=0-18446744073709551615", 1000, RANGE_ONE, 1, { { 0, 1000 } } },
-	{ "bytes=0-99999999999999999999999", 1000, RANGE_ONE, 1,
+	{ "bytes=0-99999999999999999999999",
+	  1000,
+	  RANGE_ONE,
+	  1,
 	  { { 0, 1000 } } },
-	{ "bytes=-99999999999999999999999", 1000, RANGE_ONE, 1,
+	{ "bytes=-99999999999999999999999",
+	  1000,
+	  RANGE_ONE,
+	  1,
 	  { { 0, 1000 } } },
-	{ "bytes=99999999999999999999999-99999999999999999999998", 1000,
-	  RANGE_IGNORE, 0, { { 0 } } },
-	{ "bytes=99999999999999999999998-99999999999999999999999", 1000,
-	  RANGE_UNSATISFIABLE, 0, { { 0 } } },
-	{ "bytes=5000000000-", UINT64_C(6000000000), RANGE_ONE, 1,
+	{ "bytes=99999999999999999999999-99999999999999999999998",
+	  1000,
+	  RANGE_IGNORE,
+	  0,
+	  { { 0 } } },
+	{ "bytes=99999999999999999999998-99999999999999999999999",
+	  1000,
+	  RANGE_UNSATISFIABLE,
+	  0,
+	  { { 0 } } },
+	{ "bytes=5000000000-",
+	  UINT64_C(6000000000),
+	  RANGE_ONE,
+	  1,
 	  { { UINT64_C(5000000000), UINT64_C(6000000000) } } },
-	{ "bytes=18446744073709551613-", UINT64_MAX - 1, RANGE_ONE, 1,
+	{ "bytes=18446744073709551613-",
+	  UINT64_MAX - 1,
+	  RANGE_ONE,
+	  1,
 	  { { UINT64_MAX - 2, UINT64_MAX - 1 } } },
 	{ "bytes=0-1", SIZE_UNKNOWN, RANGE_IGNORE, 0, { { 0 } } },
 };
@@ -155,32 +191,39 @@ static void test_first_spec(void **state)
 		{ "bytes=1-2,9-5", false, { { 0, 0 }, 0 } },
 		{ "bytes=1-2,3-4,5-6", false, { { 0, 0 }, 0 } },
 		{ "lines=1-2", false, { { 0, 0 }, 0 } },
-		{ "bytes=1-9223372036854775806", true,
+		{ "bytes=1-9223372036854775806",
+		  true,
 		  { { 1, INT64_MAX }, 0 } },
-		{ "bytes=1-9223372036854775807", true,
+		{ "bytes=1-9223372036854775807",
+		  true,
 		  { { 1, SIZE_UNKNOWN }, 0 } },
-		{ "bytes=1-99999999999999999999999", true,
+		{ "bytes=1-99999999999999999999999",
+		  true,
 		  { { 1, SIZE_UNKNOWN }, 0 } },
-		{ "bytes=9223372036854775806-", true,
+		{ "bytes=9223372036854775806-",
+		  true,
 		  { { INT64_MAX - 1, SIZE_UNKNOWN }, 0 } },
 		{ "bytes=9223372036854775807-", true, { { 0, 1 }, 0 } },
 		{ "bytes=99999999999999999999999-", true, { { 0, 1 }, 0 } },
-		{ "bytes=99999999999999999999999-,4-", true,
+		{ "bytes=99999999999999999999999-,4-",
+		  true,
 		  { { 4, SIZE_UNKNOWN }, 0 } },
-		{ "bytes=-99999999999999999999999", true,
+		{ "bytes=-99999999999999999999999",
+		  true,
 		  { { 0, SIZE_UNKNOWN }, 0 } },
 	};
 	struct range_spec spec;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(firsts); i++) {
-		bool found = range_first_spec(slice_of(firsts[i].header), 2,
-					      &spec);
+		bool found =
+			range_first_spec(slice_of(firsts[i].header), 2, &spec);
 
 		assert_int_equal(found, firsts[i].found);
 		if (!found)
 			continue;
-		assert_int_equal(spec.suffix_bytes, firsts[i].spec.suffix_bytes);
+		assert_int_equal(spec.suffix_bytes,
+				 firsts[i].spec.suffix_bytes);
 		assert_int_equal(spec.span.from, firsts[i].spec.span.from);
 		assert_int_equal(spec.span.to, firsts[i].spec.span.to);
 	}
@@ -220,16 +263,17 @@ static void test_multipart(void **state)
 
 	(void)state;
 	n = range_part_head(dst, sizeof(dst), boundary, type, spans[1], 1000);
-	assert_int_equal(n, strlen("\r\n--edge\r\nContent-Type: video/mp4\r\n"
-				   "Content-Range: bytes 900-999/1000\r\n\r\n"));
+	assert_int_equal(n,
+			 strlen("\r\n--edge\r\nContent-Type: video/mp4\r\n"
+				"Content-Range: bytes 900-999/1000\r\n\r\n"));
 	assert_memory_equal(dst,
 			    "\r\n--edge\r\nContent-Type: video/mp4\r\n"
 			    "Content-Range: bytes 900-999/1000\r\n\r\n",
 			    (size_t)n);
 	/* fits to the byte, or not at all */
-	assert_int_equal(range_part_head(dst, (size_t)n, boundary, type,
-					 spans[1], 1000),
-			 n);
+	assert_int_equal(
+		range_part_head(dst, (size_t)n, boundary, type, spans[1], 1000),
+		n);
 	assert_true(range_part_head(dst, (size_t)n - 1, boundary, type,
 				    spans[1], 1000) < 0);
 	n = range_part_tail(dst, sizeof(dst), boundary);

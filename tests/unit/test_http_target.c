@@ -83,6 +83,11 @@ static void test_decode(void **state)
 		if (rc == 0)
 			assert_true(slice_is(out, cases[i].text));
 	}
+	/* what lies behind the end is not looked at */
+	assert_int_equal(target_decode(slice_make("%41", 1), dst, 8, &out),
+			 -EINVAL);
+	assert_int_equal(target_decode(slice_make("%41", 2), dst, 8, &out),
+			 -EINVAL);
 }
 
 static void test_query(void **state)
