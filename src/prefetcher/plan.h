@@ -81,7 +81,7 @@ void plan_close(struct plan *plan);
 /* One message from a worker: checked here. */
 void plan_ask(struct plan *plan, const void *message, size_t bytes);
 
-/* Every 20 ms while there are runs, else every 100 ms. */
+/* Every 20 ms while there are runs, else every 500 ms. */
 void plan_tick(struct plan *plan);
 
 /* Objects of every source with this id ("source/id": only that one; NULL:

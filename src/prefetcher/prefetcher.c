@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 #include "util/log.h"
 
 #define TICK_BUSY_MS   20
-#define TICK_IDLE_MS   100
+#define TICK_IDLE_MS   500
 #define ASKS_PER_TURN  256
 #define LOCK_WAIT_MS   10000 /* a predecessor may still be committing */
 #define EXIT_CONFIG    78
@@ -27,8 +28,21 @@ struct prefetcher {
 	struct event *inbox;
 	struct event *bell;
 	struct event *tick;
+	bool idle; /* the tick is slow */
 	struct event *signals[3];
 };
+
+static void arm_tick(struct prefetcher *pf)
+{
+	const struct catalog *cat = pf->plan->cat;
+	struct timeval next = { 0, TICK_BUSY_MS * 1000 };
+
+	pf->idle = pf->plan->runs == 0 && cat->checks_left == 0 &&
+		   TAILQ_EMPTY(&cat->held);
+	if (pf->idle)
+		next.tv_usec = TICK_IDLE_MS * 1000;
+	event_add(pf->tick, &next);
+}
 
 static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg)
 {
@@ -39,9 +53,11 @@ static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg)
 		ssize_t bytes = inbox_receive(fd, message, sizeof(message));
 
 		if (bytes <= 0)
-			return;
+			break;
 		plan_ask(pf->plan, message, (size_t)bytes);
 	}
+	if (pf->idle && pf->plan->runs > 0)
+		arm_tick(pf);
 }
 
 static void on_bell(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
@@ -54,11 +70,9 @@ static void on_bell(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
 	struct prefetcher *pf = arg;
-	long ms = pf->plan->runs > 0 ? TICK_BUSY_MS : TICK_IDLE_MS;
-	struct timeval next = { 0, ms * 1000 };
 
 	plan_tick(pf->plan);
-	event_add(pf->tick, &next);
+	arm_tick(pf);
 }
 
 static void on_signal(evutil_socket_t signal_no, short what UNUSED, void *arg)

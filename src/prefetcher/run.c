@@ -517,7 +517,7 @@ static void on_turn(void *ctx)
 	struct run *run = ctx;
 
 	if (run->fill != NULL)
-		(void)!fill_flush(run->fill); /* no room: the next write says so */
+		(void)!fill_turn(run->fill); /* no room: the next write says so */
 }
 
 /* ---- the end of a transfer ---- */

@@ -703,6 +703,8 @@ void catalog_tick(struct catalog *cat, uint64_t now_ms)
 	struct segment_stats *stats = cat->opts.stats;
 
 	cat->now_ms = now_ms;
+	if (cat->staging != NULL)
+		(void)!fill_flush(cat->staging); /* the next write says it */
 	sweep_retired(cat);
 	fill_sweep(cat, false);
 	feed_checks(cat);

@@ -179,7 +179,8 @@ void catalog_check_file(struct catalog *cat, struct extent *ex);
 int catalog_bell(const struct catalog *cat);
 void catalog_reap(struct catalog *cat);
 
-/* About ten times a second: statistics, retired objects. */
+/* Every 20 ms while fills are open: what is staged is written.  Also
+ * statistics, retired objects, scratch files. */
 void catalog_tick(struct catalog *cat, uint64_t now_ms);
 
 /* The next unused numbers, kept in the segment. */

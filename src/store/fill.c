@@ -292,18 +292,52 @@ static int flush_spill(struct fill *f)
 	return 0;
 }
 
-int fill_flush(struct fill *f)
+/* Writes the first n staged bytes. */
+static int flush_staged(struct fill *f, size_t n)
 {
 	struct catalog *cat = f->cat;
 	size_t done;
 	int rc = flush_spill(f), spill_rc;
 
-	if (rc < 0 || f->staged == 0)
+	if (rc < 0 || n == 0)
 		return rc;
-	must(cat->staging == f);
-	rc = write_out(f, cat->stage, f->staged, &done);
-	spill_rc = spill(f, cat->stage + done, f->staged - done);
-	return spill_rc < 0 ? spill_rc : rc;
+	must(cat->staging == f && n <= f->staged);
+	rc = write_out(f, cat->stage, n, &done);
+	if (rc < 0) {
+		spill_rc = spill(f, cat->stage + done, f->staged - done);
+		return spill_rc < 0 ? spill_rc : rc;
+	}
+	f->staged -= n;
+	if (f->staged > 0)
+		memmove(cat->stage, cat->stage + n, f->staged);
+	else
+		cat->staging = NULL;
+	return 0;
+}
+
+int fill_flush(struct fill *f)
+{
+	return flush_staged(f, f->staged);
+}
+
+/* Staged bytes up to the last multiple of FILL_ALIGN in the file: the page
+ * cache then holds large folios, which sendfile passes on far cheaper than
+ * small ones. */
+static size_t aligned_bytes(const struct fill *f)
+{
+	uint64_t have = f->fd < 0 ? 0 : f->to_off - f->chunk_from;
+	size_t rest = (have + f->staged) % FILL_ALIGN;
+
+	return f->staged > rest ? f->staged - rest : 0;
+}
+
+int fill_turn(struct fill *f)
+{
+	bool fast = f->turn_bytes >= FILL_ALIGN;
+
+	f->turn_bytes = 0;
+	/* more comes at once: its rest is written with that */
+	return flush_staged(f, fast ? aligned_bytes(f) : f->staged);
 }
 
 int fill_write(struct fill *f, const uint8_t *bytes, size_t n)
@@ -311,16 +345,17 @@ int fill_write(struct fill *f, const uint8_t *bytes, size_t n)
 	struct catalog *cat = f->cat;
 	int rc;
 
-	must(n <= FILL_STAGE_BYTES);
+	must(n <= FILL_STAGE_BYTES - FILL_ALIGN);
 	if (cat->staging != NULL && cat->staging != f)
 		(void)!fill_flush(cat->staging); /* its owner hears of it */
 	if (f->spill != NULL || f->staged + n > FILL_STAGE_BYTES) {
-		rc = fill_flush(f);
+		rc = flush_staged(f, aligned_bytes(f));
 		if (rc < 0)
 			return rc;
 	}
 	memcpy(cat->stage + f->staged, bytes, n);
 	f->staged += n;
+	f->turn_bytes += n;
 	cat->staging = f;
 	return 0;
 }

@@ -3,7 +3,8 @@
  *
  * Used by: prefetcher.  Bytes are staged (one buffer for all fills: whoever
  * writes next flushes the one before), written by pwrite at the end of a loop
- * turn or when 256 KiB are there, and then published in the run's row.
+ * turn or when 256 KiB are there, and then published in the run's row.  While
+ * bytes come fast, writes end at multiples of 64 KiB.
  *
  * Where they go: the store; when that is full of what is being read, or the
  * disk fails, or the object must not be kept: the scratch folder, a bounded
@@ -22,6 +23,7 @@
 #include "util/base.h"
 
 #define FILL_STAGE_BYTES    (256 * KIB)
+#define FILL_ALIGN          (64 * KIB)
 #define FILL_SCRATCH_CHUNK  ((uint32_t)MIB)
 
 /* A file in the scratch folder. */
@@ -42,6 +44,7 @@ struct fill {
 	uint64_t run_no;
 	uint64_t from_off;    /* of this row */
 	uint64_t to_off;      /* published */
+	size_t turn_bytes;    /* taken in this turn of the loop */
 	size_t staged;        /* bytes in cat->stage behind to_off */
 	uint8_t *spill;       /* staged bytes that found no room: they come */
 	size_t spilled;       /* before the staged ones; else NULL, 0 */
@@ -60,12 +63,17 @@ struct fill {
 int fill_begin(struct fill **out, struct catalog *cat, struct object *obj,
 	       uint64_t from_off) MUSTCHECK;
 
-/* All n bytes (at most FILL_STAGE_BYTES) are taken, or none: -EAGAIN = no
+/* All n bytes (at most FILL_STAGE_BYTES - FILL_ALIGN) are taken, or none: -EAGAIN = no
  * room until readers move on; other errors: the fill cannot go on. */
 int fill_write(struct fill *f, const uint8_t *bytes, size_t n) MUSTCHECK;
 
 /* Writes and publishes what is staged.  Errors as fill_write(). */
 int fill_flush(struct fill *f) MUSTCHECK;
+
+/* At the end of a loop's turn: the same, but while bytes come fast the rest
+ * behind the last multiple of FILL_ALIGN waits for the next turn.  Then
+ * catalog_tick() must come within some 20 ms: it flushes. */
+int fill_turn(struct fill *f) MUSTCHECK;
 
 /* The first byte that fill_write() has not taken. */
 uint64_t fill_next_off(const struct fill *f);
