@@ -712,6 +712,8 @@ static void choose_timer(struct conn *c)
 		return;
 	if (c->out != NULL || (c->pushed_back && !c->on_ready))
 		set_timer(c, CONN_TIMER_SEND, wrote);
+	else if (c->responding && c->peer_closed && !c->on_ready)
+		set_timer(c, CONN_TIMER_HALF, wrote);
 	else if (c->responding || c->on_ready)
 		set_timer(c, CONN_TIMER_NONE, false);
 	else if (c->skip_bytes > 0)
@@ -750,16 +752,19 @@ static void conn_run(struct conn *c)
 		choose_timer(c);
 }
 
-/* The source waits for bytes, not for the client: has the client left? */
+/*
+ * The source waits for bytes, not for the client: has the client left?  One
+ * that has only closed its sending side may still read; whether it does shows
+ * when bytes are sent to it, or none can be for CONN_HALF_MS.
+ */
 static bool peer_left(struct conn *c)
 {
 	char byte;
-	ssize_t n;
+	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK);
 
-	if (c->peer_closed)
-		return true;
-	n = recv(c->fd, &byte, 1, MSG_PEEK);
-	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+	if (n == 0)
+		c->peer_closed = true;
+	return n < 0 && errno != EAGAIN && errno != EINTR;
 }
 
 static void conn_event(evutil_socket_t fd, short what, void *arg)
@@ -873,7 +878,12 @@ static void time_out(struct conn *c)
 		(void)!setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once,
 				  sizeof(at_once));
 	}
-	if (c->timer != CONN_TIMER_LINGER)
+	if (c->timer == CONN_TIMER_HALF && c->wrote) {
+		c->wrote = false;
+		set_timer(c, CONN_TIMER_HALF, true);
+		return;
+	}
+	if (c->timer != CONN_TIMER_LINGER && c->timer != CONN_TIMER_HALF)
 		stat_add(c->host->stats, STAT_connections_timeout, 1);
 	if (c->timer == CONN_TIMER_HEAD && c->in != NULL)
 		refuse_late_head(c);
@@ -937,6 +947,7 @@ void conn_host_init(struct conn_host *host)
 	TAILQ_INIT(&host->ready);
 	TAILQ_INIT(&host->all);
 	host->timeout_ms[CONN_TIMER_LINGER] = CONN_LINGER_MS;
+	host->timeout_ms[CONN_TIMER_HALF] = CONN_HALF_MS;
 }
 
 void conn_host_fini(struct conn_host *host)

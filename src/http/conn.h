@@ -9,8 +9,8 @@
  *
  * One request at a time: the next head is read when the response before it
  * has been sent.  Request bodies are read and thrown away, up to
- * CONN_BODY_MAX.  A client that closes its sending side while it waits for
- * bytes that have not arrived counts as gone.
+ * CONN_BODY_MAX.  A client that has closed its sending side and waits for
+ * bytes that do not arrive counts as gone after CONN_HALF_MS.
  */
 #ifndef REELCACHE_HTTP_CONN_H
 #define REELCACHE_HTTP_CONN_H
@@ -29,6 +29,7 @@
 #define CONN_READ_BYTES  16384u
 #define CONN_BODY_MAX    65536u /* of a request; 413 above */
 #define CONN_LINGER_MS   2000u
+#define CONN_HALF_MS     1000u
 #define CONN_HEAD_BUFFER 8192u  /* longest response head */
 
 enum conn_timer {
@@ -37,6 +38,7 @@ enum conn_timer {
 	CONN_TIMER_BODY,   /* a request body is arriving */
 	CONN_TIMER_SEND,   /* the client takes nothing */
 	CONN_TIMER_LINGER, /* answered and closed: the client's last words */
+	CONN_TIMER_HALF,   /* half-closed while there is nothing to send */
 	CONN_TIMERS,
 	CONN_TIMER_NONE = CONN_TIMERS /* the source has its own */
 };

@@ -54,7 +54,7 @@ static void count_response(struct serve *sv)
 		return;
 	if (sv->collapsed)
 		stat_add(stats, STAT_joins, 1);
-	stat_add(stats, sv->asked ? STAT_misses : STAT_hits, 1);
+	stat_add(stats, sv->waited ? STAT_misses : STAT_hits, 1);
 }
 
 static void log_response(struct serve *sv)
@@ -163,6 +163,32 @@ static bool record_newer(const struct object_record *a,
 	return a->stored_s > b->stored_s;
 }
 
+/* An object that had no length: a run that came to its end knows it before
+ * the index does. */
+static const struct object_record *
+size_from_runs(struct serve *sv, const struct object_record *rec)
+{
+	struct object_record *sized = &sv->desk->serves->sized;
+	struct segment *seg = sv->desk->seg;
+	uint32_t top = atomic_load(&seg->runs_top);
+	struct segment_run_view run;
+
+	for (uint32_t n = 0; n < min_u64(top, SEGMENT_RUNS); n++) {
+		if (atomic_load_explicit(&seg->runs[n].object_no,
+					 memory_order_relaxed) !=
+			    rec->object_no ||
+		    !segment_read_run(seg, n, &run) ||
+		    run.object_no != rec->object_no ||
+		    run.generation != rec->generation ||
+		    run.size_bytes == SIZE_UNKNOWN)
+			continue;
+		memcpy(sized, rec, object_record_bytes(rec));
+		sized->size_bytes = run.size_bytes;
+		return sized;
+	}
+	return rec;
+}
+
 /* From the index or the last reply.  NULL: ask. */
 static const struct object_record *find_record(struct serve *sv)
 {
@@ -171,6 +197,8 @@ static const struct object_record *find_record(struct serve *sv)
 
 	if (rec == NULL || (sv->record != NULL && !record_newer(rec, sv->record)))
 		rec = sv->record;
+	if (rec != NULL && rec->size_bytes == SIZE_UNKNOWN)
+		rec = size_from_runs(sv, rec);
 	return rec;
 }
 
@@ -314,8 +342,8 @@ static void probe_record(struct serve *sv, struct object_record *probe)
 static enum serve_next ask_for(struct serve *sv, unsigned flags,
 			       enum cache_status_how how)
 {
-	if (!sv->head_sent && sv->how == CACHE_STATUS_HIT)
-		sv->how = (uint8_t)how;
+	if (!sv->head_sent && sv->why == CACHE_STATUS_HIT)
+		sv->why = (uint8_t)how;
 	sv->ask_flags = (uint8_t)flags;
 	sv->state = SERVE_ASK;
 	return SERVE_GO_ON;
@@ -366,10 +394,8 @@ static enum serve_next look_for_bytes(struct serve *sv)
 		sv->state = SERVE_SEND;
 		return SERVE_GO_ON;
 	case STORE_COMING:
-		if (!sv->head_sent && !sv->asked) {
-			sv->how = CACHE_STATUS_FWD_PARTIAL;
-			sv->collapsed = true;
-		}
+		if (!sv->head_sent && sv->why == CACHE_STATUS_HIT)
+			sv->why = CACHE_STATUS_FWD_PARTIAL;
 		sv->run_row = all->place.run_row;
 		sv->run_no = all->place.run_no;
 		sv->joined_run_no = sv->run_no;
@@ -548,6 +574,16 @@ static enum serve_next step_send(struct serve *sv)
 	return SERVE_GO_ON;
 }
 
+/* An origin has to do with it: with the first byte, or a later one. */
+static void count_as_miss(struct serve *sv)
+{
+	sv->waited = true;
+	if (sv->own_run_no == UINT64_MAX && sv->wait == SERVE_WAIT_RUN)
+		sv->collapsed = true;
+	if (!sv->head_sent)
+		sv->how = sv->why;
+}
+
 static enum serve_next step_follow(struct serve *sv)
 {
 	enum serve_next next = wait_or_fail(sv);
@@ -556,8 +592,10 @@ static enum serve_next step_follow(struct serve *sv)
 		return next;
 	if (sv->head_sent)
 		ask_run_for_size(sv);
-	if (sv->left.from < sv->left.to && wait_for_run(sv))
+	if (sv->left.from < sv->left.to && wait_for_run(sv)) {
+		count_as_miss(sv);
 		return SERVE_WAIT;
+	}
 	sv->state = SERVE_LOOKUP;
 	return SERVE_GO_ON;
 }
@@ -568,7 +606,6 @@ static enum serve_next step_ask(struct serve *sv)
 
 	if (next != SERVE_WAIT)
 		return next;
-	sv->asked = true;
 	wait_for_reply(sv);
 	return SERVE_WAIT;
 }
@@ -666,12 +703,14 @@ static enum serve_next reply_gone(struct serve *sv)
 /* Whose bytes these will be; and, with WAIT, what to follow. */
 static void take_run(struct serve *sv, const struct reply *reply)
 {
-	if (reply->run_no != 0 && reply->started != 0) {
+	if (reply->run_no != 0 && reply->started != 0)
 		sv->own_run_no = reply->run_no;
-	} else if (reply->run_no != 0) {
+	else if (reply->run_no != 0)
 		sv->joined_run_no = reply->run_no;
-		sv->collapsed = true;
-	}
+	/* an ask that found all there, as a record not committed yet, is a
+	 * hit; one for a confirmation is not */
+	if (reply->started != 0 || sv->why == CACHE_STATUS_FWD_STALE)
+		count_as_miss(sv);
 	if (reply->status == REPLY_WAIT) {
 		sv->run_row = reply->run_row;
 		sv->run_no = reply->run_no;
@@ -779,6 +818,7 @@ void serve_begin(struct desk *desk, struct sink *sink, const struct head *head,
 	sv->reader = SERVE_NO_READER;
 	sv->begun_us = desk_now_us(desk);
 	sv->how = CACHE_STATUS_HIT;
+	sv->why = CACHE_STATUS_HIT;
 	sv->state = SERVE_LOOKUP;
 	sv->own_run_no = UINT64_MAX;
 	sv->joined_run_no = UINT64_MAX;

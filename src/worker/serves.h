@@ -99,10 +99,11 @@ struct serve {
 	uint8_t ask_flags;  /* ASK_... of the next ask */
 	uint8_t in_vain;    /* asks since bytes came */
 	uint8_t restarts;   /* generations that went before the head */
-	uint8_t how;        /* enum cache_status_how */
+	uint8_t why;        /* enum cache_status_how, should it have to wait */
+	uint8_t how;        /* enum cache_status_how, as it came */
 	bool key_owned : 1;
 	bool head_sent : 1;
-	bool asked : 1;     /* at least once */
+	bool waited : 1;    /* for an origin */
 	bool asked_fresh : 1; /* the record was confirmed for this response */
 	bool collapsed : 1;
 	bool told_to_wait : 1; /* by a reply: for run_row, run_no */
@@ -124,6 +125,7 @@ struct serves {
 	struct span place_span;
 	struct object_record probe; /* number and generation for lookups */
 	struct plan plan;
+	struct object_record sized; /* with a size the index lacks still */
 
 	uint32_t reader_free_count;
 	uint32_t reader_top;
