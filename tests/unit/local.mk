@@ -21,3 +21,5 @@ check_PROGRAMS += \
 	tests/unit/test_upstream_address \
 	tests/unit/test_upstream_answer \
 	tests/unit/test_upstream_template
+check_PROGRAMS += tests/unit/test_upstream_transfer
+EXTRA_DIST += tests/unit/upstream_origin.h
