@@ -410,6 +410,12 @@ class Reelcache:
         return until(lambda: not self.inflight(), "all runs have ended",
                      seconds)
 
+    def settle(self, obj):
+        """No run any more, and workers find the object by themselves."""
+        self.wait_idle()
+        until(lambda: "; hit" in self.get(obj.name, method="HEAD")
+              .cache_status, "the record is in the index")
+
     def metrics(self):
         res = client.fetch(self.port, "/metrics")
         assert res.status == 200

@@ -442,7 +442,7 @@ class Origin:
             if obj.rate != rate:
                 paced_from, paced_at, rate = at, time.monotonic(), obj.rate
             step = STEP if rate is None else \
-                max(512, min(STEP, int(rate * 0.02)))
+                max(512, min(STEP, int(rate * 0.005)))
             step = min(step, end - at)
             cut_here = self._cut(obj, at - start)
             if cut_here is not None:

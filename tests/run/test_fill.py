@@ -2,11 +2,18 @@
 bytes that he does not want."""
 import time
 
+import pytest
+
 import client
 import harness
 
 MIB = 1 << 20
 CONF = {"cache": {"chunk": "1M"}}
+
+
+# Where a run meets bytes that are there, or is given up, what the origin has
+# sent of it by then is lost.
+LOST = 64 << 10
 
 
 def viewer(server, obj, start=0, end=None, pid=None, **options):
@@ -88,7 +95,7 @@ def test_seek_while_filling(server, thing):
     client.same(obj.seed, MIB // 4, first.read(MIB // 4))
     first.reset()
     server.wait_idle()
-    assert obj.body_bytes == obj.unique_bytes
+    assert obj.body_bytes <= obj.unique_bytes + 4 * LOST
 
 
 def test_open_seek_asks_from_the_wanted_byte(server, thing):
@@ -110,7 +117,7 @@ def test_overlapping_ranges_at_once(server, thing):
         lambda: viewer(server, obj, 2 * MIB, 4 * MIB),
         lambda: viewer(server, obj, MIB + 500_000, 2 * MIB + 500_000))
     server.wait_idle()
-    assert obj.body_bytes == obj.unique_bytes
+    assert obj.body_bytes <= obj.unique_bytes + 3 * LOST
 
 
 def test_gaps_are_filled_not_fetched_again(server, thing):
@@ -119,9 +126,11 @@ def test_gaps_are_filled_not_fetched_again(server, thing):
         viewer(server, obj, start, start + 100_000)
         server.wait_idle()
     viewer(server, obj)
-    assert obj.body_bytes == obj.unique_bytes == obj.size
+    assert obj.size == obj.unique_bytes <= obj.body_bytes
+    assert obj.body_bytes <= obj.size + 6 * LOST
+    before = obj.body_bytes
     viewer(server, obj)
-    assert obj.body_bytes == obj.size
+    assert obj.body_bytes == before
 
 
 def test_one_request_not_one_per_chunk(server, thing):
@@ -241,9 +250,11 @@ def test_without_length(server, thing):
         res = answer.value()
         assert res.status == 200 and res.whole
         client.same(obj.seed, 0, res.body, obj.size)
-    server.wait_idle()
+    server.settle(obj)
     assert obj.body_bytes == obj.size and len(obj.requests) == 1
     # now its size is known
+    harness.until(lambda: server.get(obj.name, method="HEAD")
+                  .headers["content-length"], "the size is known")
     viewer(server, obj, 500_000, 600_000)
     res = server.get(obj.name, method="HEAD")
     assert res.headers["content-length"] == str(obj.size)
@@ -256,12 +267,20 @@ def test_without_length_until_the_close(server, thing):
     client.same(obj.seed, 0, res.body, obj.size)
 
 
-def test_without_length_and_cut(server, thing):
-    """The end is not known: a cut must not look like one."""
-    obj = thing(MIB, length=False, rate=2 * MIB, cut_after=300_000)
-    res = server.get(obj.name)
+@pytest.mark.parametrize("settings", [
+    {"length": False}, {"ranges": False}, {"length": False, "etag": None}])
+def test_never_more_than_a_part(make, origin, settings):
+    """An origin that cannot resume and always breaks at the same place: the
+    end must not look like one, and patience must come to its own."""
+    server = make(origin, upstream={"patience": "1s"}).start()
+    obj = origin.add("o", MIB, rate=4 * MIB, cut_after=300_000, **settings)
+    with server.connect(timeout=10) as conn:
+        conn.ask(f"/proxy/{obj.name}")
+        res = conn.response()
     client.same(obj.seed, 0, res.body)
-    assert not res.whole or len(res.body) == obj.size
+    assert not res.whole
+    server.wait_idle()
+    assert len(obj.requests) < 12
 
 
 def test_without_validator(server, thing):
@@ -313,7 +332,7 @@ def test_linger_is_short(server, thing):
     client.same(obj.seed, 0, conn.read(before))
     conn.reset()
     server.wait_idle()
-    assert obj.body_bytes == obj.unique_bytes
+    assert obj.body_bytes <= obj.unique_bytes + LOST
 
 
 def test_linger_with_a_fast_origin(server, thing):
@@ -363,9 +382,9 @@ def test_not_far_ahead_of_a_slow_reader(make, origin):
                               for r in server.inflight()), "it pauses")
     # what a kernel holds counts, too
     assert server.stats()["origin_bytes"] <= 12 * MIB
-    client.same(obj.seed, 100_000, conn.read(20 * MIB))
+    client.same(obj.seed, 100_000, conn.read(14 * MIB))
     conn.reset()
-    assert server.stats()["origin_bytes"] >= 20 * MIB
+    assert server.stats()["origin_bytes"] >= 14 * MIB
 
 
 def test_slow_reader_does_not_slow_others(server, thing):

@@ -40,7 +40,7 @@ def test_fields_of_a_video(server, thing):
         assert CACHE_STATUS.fullmatch(res.cache_status), res.cache_status
         assert int(res.headers["x-worker"]) in server.workers()
         assert ("hit" in res.cache_status) == (n == 1)
-        server.wait_idle()
+        server.settle(obj)
     assert len(obj.requests) == 1
 
 
@@ -60,6 +60,7 @@ def test_miss_then_hit_then_partial(server, thing):
     obj = thing(8 << 20, rate=4 << 20)
     miss = server.get(obj.name, range="bytes=0-99")
     assert "fwd=uri-miss" in miss.cache_status
+    server.settle(obj)
     hit = server.get(obj.name, range="bytes=0-99")
     assert "; hit" in hit.cache_status
     partial = server.get(obj.name, range="bytes=-99")
@@ -72,7 +73,7 @@ def test_no_debug_headers_by_default(make, origin):
 
 
 @pytest.mark.parametrize("name", [
-    "a", "A-Za.z0_9~-", "x" * 128, "-", "~", "...", "9",
+    "a", "A-Za.z0_9~-", pytest.param("x" * 128, id="128"), "-", "~", "...", "9",
 ])
 def test_good_ids(server, shared_origin, name):
     obj = shared_origin.add(name, 100)
@@ -90,7 +91,7 @@ def test_encoded_id_is_the_same_object(server, thing):
 
 
 @pytest.mark.parametrize("name", [
-    "", "x" * 129, "a%20b", "a/b", "a%2fb", "%2e%2e%2fetc", "a%00b", "a+b",
+    "", pytest.param("x" * 129, id="129"), "a%20b", "a/b", "a%2fb", "%2e%2e%2fetc", "a%00b", "a+b",
     "a%zz", "%", "a%4", "a:b", "a*b", "a'b", "a(b)", "%c3%a4", "a%0d%0ab",
 ])
 def test_bad_ids(server, shared_origin, name):
@@ -108,11 +109,9 @@ def test_dots_reach_no_other_path(server, shared_origin, name):
 
 
 def test_sources(make, origin):
-    other = harness.Reelcache  # two sources, one server
     server = make(origin, source__other={
         "type": "template", "allow_private": True,
         "url": f"http://127.0.0.1:{origin.port}/o/other-{{id}}?token=x"})
-    assert isinstance(server, other)
     server.start()
     one, two = origin.add("film", 500), origin.add("other-film", 600)
     client.same(one.seed, 0, server.get("film").body, 500)
@@ -202,12 +201,11 @@ def test_health_and_readiness(server):
 
 def test_metrics(server, thing):
     obj = thing(50_000)
+    server.get(obj.name)
+    server.settle(obj)
     before = server.metrics()
-    for _ in range(3):
-        with server.connect_to(server.workers()[0]) as conn:
-            conn.ask(f"/proxy/{obj.name}")
-            conn.response()
-        with server.connect_to(server.workers()[1]) as conn:
+    for pid in server.workers() * 3:
+        with server.connect_to(pid) as conn:
             conn.ask(f"/proxy/{obj.name}")
             conn.response()
 
@@ -218,8 +216,8 @@ def test_metrics(server, thing):
         return now if sent == 6 * obj.size else None
 
     now = harness.until(sums, "the bytes of both workers are counted")
-    assert now["origin_bytes"] - before["origin_bytes"] == obj.size
-    assert now["hits"] - before["hits"] >= 4
+    assert now["origin_bytes"] == before["origin_bytes"] >= obj.size
+    assert now["hits"] - before["hits"] == 6
     assert now["workers"] == 2
     buckets = [v for k, v in now.items() if k.startswith("ttfb_seconds_bucket")]
     assert buckets == sorted(buckets)

