@@ -1189,6 +1189,8 @@ int catalog_open(struct catalog **out, const struct catalog_opts *opts,
 		goto failed;
 	rc = load_all(cat);
 	if (rc < 0) {
+		journal_end(cat->journal);
+		catalog_reap(cat);
 		journal_close(cat->journal);
 		goto failed;
 	}
@@ -1208,6 +1210,9 @@ void catalog_close(struct catalog *cat)
 	if (cat == NULL)
 		return;
 	fill_sweep(cat, true);
+	journal_end(cat->journal);
+	cat->opts.changed = NULL;
+	catalog_reap(cat); /* gives the last runs' rows back */
 	journal_close(cat->journal);
 	rc = put_numbers(cat, true);
 	if (rc < 0)

@@ -216,17 +216,20 @@ no_bell:
 	return rc;
 }
 
-void journal_close(struct journal *jn)
+void journal_end(struct journal *jn)
 {
-	struct journal_op *op;
-
-	if (jn == NULL)
-		return;
 	pthread_mutex_lock(&jn->lock);
 	jn->closing = true;
 	pthread_cond_signal(&jn->wake);
 	pthread_mutex_unlock(&jn->lock);
 	pthread_join(jn->thread, NULL);
+}
+
+void journal_close(struct journal *jn)
+{
+	struct journal_op *op;
+
+	TAILQ_CONCAT(&jn->done, &jn->added, link);
 	while ((op = TAILQ_FIRST(&jn->done)) != NULL) {
 		TAILQ_REMOVE(&jn->done, op, link);
 		journal_free(op);

@@ -50,7 +50,10 @@ TAILQ_HEAD(journal_ops, journal_op);
 int journal_open(struct journal **out, struct index *index,
 		 int chunks_fd) MUSTCHECK;
 
-/* Does all that was added, then ends the thread. */
+/* Does all that was added, then ends the thread; reap once more. */
+void journal_end(struct journal *jn);
+
+/* After journal_end(); what is added after that is never done. */
 void journal_close(struct journal *jn);
 
 /* An eventfd that is readable when operations are done. */
