@@ -245,7 +245,7 @@ static void get_objects(struct admin *ad, struct answer *an)
 	json_key(&an->json, "objects");
 	json_array(&an->json);
 	for (left = limit; obj != NULL && left > 0; obj = obj->by_key.next) {
-		if (obj->record == NULL)
+		if (obj->record == NULL || !obj->kept)
 			continue;
 		put_object(&an->json, obj);
 		last = obj->key;

@@ -199,6 +199,7 @@ static enum verdict decide_unknown(struct title *t, struct waiter *w)
 	const struct ask *ask = &w->ask;
 	struct run_want want = { .from_off = ask->want_from,
 				 .end_off = SIZE_UNKNOWN,
+				 .want_to = ask->want_to,
 				 .probe = true };
 
 	if (failing(t))
@@ -216,6 +217,7 @@ static enum verdict decide_stale(struct title *t, struct waiter *w)
 {
 	struct run_want want = { .from_off = w->ask.want_from,
 				 .end_off = SIZE_UNKNOWN,
+				 .want_to = w->ask.want_to,
 				 .revalidate = true };
 	const struct run *run;
 
@@ -254,13 +256,13 @@ static enum verdict decide_present(struct title *t, struct waiter *w,
 static enum verdict decide_missing(struct title *t, struct waiter *w)
 {
 	uint64_t off = w->ask.want_from;
-	struct run_want want = { .from_off = off };
+	struct run_want want = { .from_off = off, .want_to = w->ask.want_to };
 	struct run *run;
 
 	TAILQ_FOREACH(run, &t->runs, link) {
 		if (run->revalidate || !run_will_reach(run, off))
 			continue;
-		run->asked_ms = t->plan->now_ms;
+		run_wanted(run, off, w->ask.want_to);
 		if (run->fill == NULL)
 			return WAIT;
 		reply_wait(t, &w->ask, run, w->started);
@@ -516,6 +518,7 @@ static void count_for_run(struct run *run, const struct reader *row,
 	    missing_off != run_next_off(run))
 		return;
 	run->readers++;
+	run->wanted_off = max_u64(run->wanted_off, row->end_off);
 	run->readers_max_off = max_u64(run->readers_max_off, row->pos_off);
 }
 

@@ -65,6 +65,16 @@ bool run_will_reach(const struct run *run, uint64_t off)
 	return off - next <= min_u64(rate * wait_ms, MIB);
 }
 
+void run_wanted(struct run *run, uint64_t off, uint64_t want_to)
+{
+	uint64_t linger = conf_of(run)->cache.linger;
+
+	run->asked_ms = plan_of(run)->now_ms;
+	run->wanted_off = max_u64(run->wanted_off, want_to);
+	run->limit_off = max_u64(run->limit_off,
+				 min_u64(want_to, off + FIRST_BYTES) + linger);
+}
+
 /* ---- ending ---- */
 
 static void stop_transfer(struct run *run)
@@ -99,7 +109,8 @@ static void retry_later(struct run *run, uint64_t at_least_ms)
 {
 	uint64_t now_ms = plan_of(run)->now_ms;
 
-	if (run->body_bytes > 0) { /* it had got on: again at once */
+	if (run->pos_off > run->furthest_off) { /* it got on: again at once */
+		run->furthest_off = run->pos_off;
 		run->fault_ms = 0;
 		run->delay_ms = 0;
 	}
@@ -115,7 +126,7 @@ static void retry_later(struct run *run, uint64_t at_least_ms)
 
 static bool patience_is_over(const struct run *run)
 {
-	return run->fault_ms != 0 &&
+	return run->fault_ms != 0 && run->pos_off <= run->furthest_off &&
 	       plan_of(run)->now_ms - run->fault_ms >=
 		       conf_of(run)->upstream.patience;
 }
@@ -169,7 +180,8 @@ static enum transfer_next begin_anew(struct run *run, uint64_t from_off)
 	end_fill(run);
 	run->from_off = run->pos_off = from_off;
 	run->end_off = SIZE_UNKNOWN;
-	run->limit_off = from_off + FIRST_BYTES;
+	run->limit_off = 0;
+	run_wanted(run, from_off, from_off + 1);
 	run->suffix = 0;
 	run->anew++;
 	run->restart = true;
@@ -224,6 +236,9 @@ static enum transfer_next on_content(struct run *run,
 	int rc = describe_head(head, t->source, &conf_of(run)->cache, now_s,
 			       now_s, &rec);
 
+	if (rc == 0 && head->ranged && head->size == SIZE_UNKNOWN &&
+	    (!was_known || t->obj->record->size_bytes == SIZE_UNKNOWN))
+		rc = -EINVAL; /* a part of nobody knows how much */
 	if (rc == 0) {
 		/* every request has a Range: a 200 means that ranges do not
 		 * work, unless If-Range says that the object is another */
@@ -235,9 +250,6 @@ static enum transfer_next on_content(struct run *run,
 			rec.flags &= ~OBJECT_NO_RANGES;
 		rc = accept_record(run, &rec);
 	}
-	if (rc == 0 && t->obj->record->size_bytes == SIZE_UNKNOWN &&
-	    head->ranged)
-		rc = -EINVAL; /* a part of nobody knows how much */
 	if (rc < 0) {
 		plan_failed(t, 502, conf_of(run)->cache.negative, 0,
 			    rc == -EINVAL ? "the origin encodes the body or hides its size" :
@@ -248,7 +260,7 @@ static enum transfer_next on_content(struct run *run,
 	if (t->obj->record->size_bytes == 0)
 		return stop(run);
 	if (run->suffix > 0)
-		run->limit_off = head->span.from + FIRST_BYTES;
+		run_wanted(run, head->span.from, SIZE_UNKNOWN);
 	run->whole = !head->ranged;
 	run->probe = run->revalidate = false;
 	run->suffix = 0;
@@ -506,8 +518,6 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 	}
 	run->body_off = to;
 	run->body_bytes += n;
-	run->fault_ms = 0;
-	run->delay_ms = 0;
 	count(run, STAT_origin_bytes, n);
 	return TRANSFER_GO;
 }
@@ -664,10 +674,8 @@ int run_start(struct title *t, const struct run_want *want, struct run **out)
 		     (t->obj->record->flags & OBJECT_NO_RANGES) != 0;
 	if (run->whole)
 		run->from_off = run->pos_off = 0;
-	run->started_ms = run->asked_ms = plan->now_ms;
-	run->limit_off = SIZE_UNKNOWN;
-	if (want->suffix == 0)
-		run->limit_off = run->from_off + FIRST_BYTES;
+	run->started_ms = plan->now_ms;
+	run_wanted(run, run->from_off, want->want_to);
 	if (!run->probe && !run->revalidate && !run->whole) {
 		rc = fill_begin(&run->fill, plan->cat, t->obj, run->pos_off);
 		if (rc < 0) {
@@ -702,9 +710,9 @@ static bool is_abandoned(struct run *run)
 	}
 	if (run->abandoned_ms == 0) {
 		run->abandoned_ms = now_ms;
-		run->abandoned_off = run->pos_off;
+		run->abandoned_off = min_u64(run->pos_off, run->wanted_off);
 		if (cache->on_abandon == CONF_ON_ABANDON_LINGER)
-			run->limit_off = run->pos_off + cache->linger;
+			run->limit_off = run->abandoned_off + cache->linger;
 	}
 	switch ((enum conf_on_abandon)cache->on_abandon) {
 	case CONF_ON_ABANDON_ABORT:

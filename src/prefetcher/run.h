@@ -44,6 +44,7 @@ struct run {
 	uint64_t end_off;    /* end of the Range; SIZE_UNKNOWN = open */
 	uint64_t suffix;     /* the last n bytes, while the size is unknown */
 	uint64_t limit_off;  /* pauses there until readers move on */
+	uint64_t wanted_off; /* end of what readers have asked for so far */
 	bool probe;          /* nothing was known of the object */
 	bool revalidate;     /* asks whether the object is still the same */
 	bool whole;          /* the origin sends all of it, from 0 */
@@ -57,7 +58,8 @@ struct run {
 	uint64_t paused_ms;
 	uint64_t body_ms;    /* first body byte of this transfer */
 	uint64_t body_bytes; /* of this transfer */
-	uint64_t fault_ms;   /* first fault without progress since; 0 = none */
+	uint64_t furthest_off; /* pos_off at the faults so far */
+	uint64_t fault_ms;   /* first fault that got no further; 0 = none */
 	uint64_t retry_ms;   /* RUN_RETRY: when */
 	uint64_t delay_ms;   /* RUN_RETRY: how long the next wait is */
 	/* readers, as the last look saw them */
@@ -72,6 +74,7 @@ TAILQ_HEAD(run_list, run);
 struct run_want {
 	uint64_t from_off;
 	uint64_t end_off; /* SIZE_UNKNOWN = open */
+	uint64_t want_to; /* what is asked for ends here; SIZE_UNKNOWN */
 	uint64_t suffix;  /* > 0: instead of from_off */
 	bool probe;
 	bool revalidate;
@@ -88,6 +91,10 @@ void run_end(struct run *run);
 /* Looks after pauses, retries and the end of a run that nobody needs; the
  * fields of readers are fresh.  May free it. */
 void run_tick(struct run *run);
+
+/* Somebody asks for bytes until want_to (SIZE_UNKNOWN), whose row was not
+ * seen yet: the run may go on so far, but not for ever. */
+void run_wanted(struct run *run, uint64_t off, uint64_t want_to);
 
 /* First byte that is in no file yet. */
 uint64_t run_next_off(const struct run *run);

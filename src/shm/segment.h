@@ -137,6 +137,10 @@ struct segment {
 	_Atomic uint32_t store_epoch; /* chunks of older ones need a CRC check */
 	_Atomic uint32_t runs_top;    /* rows from here on were never used */
 	_Atomic uint64_t prefetcher_lives; /* grows by one per new prefetcher */
+	/* objects whose record in the index is about to be replaced by another
+	 * version or deleted: while it is not 0 workers ask */
+	_Atomic uint32_t changing;
+	uint32_t unused2;
 	_Atomic uint64_t next_object_no; /* numbers are never used twice, */
 	_Atomic uint64_t next_run_no;    /* not by a successor either */
 	struct segment_run runs[SEGMENT_RUNS];

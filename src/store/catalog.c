@@ -116,7 +116,18 @@ static struct journal_op *object_op(enum journal_type type,
 	return op;
 }
 
-static void journal_object(struct catalog *cat, const struct object *obj)
+/* From now until op is committed the index tells workers what is no longer
+ * so. */
+static void mark_changing(struct catalog *cat, struct journal_op *op)
+{
+	if (op == NULL)
+		return;
+	op->changing = true;
+	atomic_fetch_add(&cat->opts.seg->changing, 1);
+}
+
+static void journal_object(struct catalog *cat, const struct object *obj,
+			   bool other_version)
 {
 	struct journal_op *op = object_op(JOURNAL_PUT_OBJECT, obj);
 	size_t bytes = object_record_bytes(obj->record);
@@ -131,7 +142,17 @@ static void journal_object(struct catalog *cat, const struct object *obj)
 			op = NULL;
 		}
 	}
-	add_op(cat, op, false);
+	if (other_version)
+		mark_changing(cat, op);
+	add_op(cat, op, other_version);
+}
+
+static void journal_delete_object(struct catalog *cat, const struct object *obj)
+{
+	struct journal_op *op = object_op(JOURNAL_DELETE_OBJECT, obj);
+
+	mark_changing(cat, op);
+	add_op(cat, op, true);
 }
 
 /* ---- young objects: known to a successor before they are committed ---- */
@@ -222,6 +243,7 @@ int catalog_set_record(struct catalog *cat, struct object *obj,
 		       const struct object_record *record, bool other_version)
 {
 	struct object_record *copy = calloc(1, sizeof(*copy));
+	bool was_kept;
 	int rc;
 
 	if (copy == NULL)
@@ -248,11 +270,15 @@ int catalog_set_record(struct catalog *cat, struct object *obj,
 	}
 	free(obj->record);
 	obj->record = copy;
+	was_kept = obj->kept;
 	obj->kept = (copy->flags & OBJECT_NO_STORE) == 0;
-	if (!obj->kept)
+	if (!obj->kept) {
+		if (was_kept)
+			journal_delete_object(cat, obj);
 		return 0;
+	}
 	young_put(cat, obj);
-	journal_object(cat, obj);
+	journal_object(cat, obj, other_version);
 	return 0;
 }
 
@@ -408,7 +434,7 @@ void catalog_purge(struct catalog *cat, struct object *obj, bool drop,
 	if (!drop)
 		return;
 	if (obj->kept && !obj->retired)
-		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
+		journal_delete_object(cat, obj);
 	if (!obj->retired)
 		HASH_DELETE(by_key, cat->objects, obj);
 	if (obj->count == 0) {
@@ -432,7 +458,7 @@ void catalog_forget(struct catalog *cat, struct object *obj, uint64_t *chunks,
 		drop_extent(cat, obj->extents[n]);
 	}
 	if (obj->kept)
-		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
+		journal_delete_object(cat, obj);
 	obj->kept = false;
 	if (obj->count > 0 && retire(cat, obj) == 0)
 		return; /* doomed extents wait for the journal */
@@ -665,6 +691,8 @@ void catalog_reap(struct catalog *cat)
 			extent_verified(cat, op->owner, op->rc);
 		else if (op->type == JOURNAL_PUT_OBJECT)
 			object_committed(cat, op);
+		if (op->changing)
+			atomic_fetch_sub(&cat->opts.seg->changing, 1);
 		journal_free(op);
 	}
 }
@@ -853,7 +881,7 @@ static void load_young(struct catalog *cat)
 						   (const char *)young->key,
 						   young->key_bytes);
 				if (obj != NULL && obj->record != NULL)
-					journal_object(cat, obj);
+					journal_object(cat, obj, true);
 			}
 		}
 		atomic_store(&young->used, 0);
@@ -1094,7 +1122,12 @@ static int open_index(struct catalog *cat)
 static int load_all(struct catalog *cat)
 {
 	struct load ld = { .cat = cat };
-	int rc = index_load(cat->index, load_object, only_objects, cat);
+	int rc;
+
+	/* what a predecessor was about to change: load_young() says it anew,
+	 * and what it was about to delete is there again */
+	atomic_store(&cat->opts.seg->changing, 0);
+	rc = index_load(cat->index, load_object, only_objects, cat);
 
 	if (rc < 0)
 		return rc;

@@ -42,7 +42,8 @@ struct journal_op {
 	struct object_record *record; /* PUT_OBJECT: freed by journal_free() */
 	char *key;                  /* objects: freed by journal_free() */
 	uint32_t key_bytes;
-	void *owner;                /* the adder's, untouched */
+	void *owner;                /* the adder's, untouched, as is this: */
+	bool changing;
 };
 TAILQ_HEAD(journal_ops, journal_op);
 

@@ -138,6 +138,8 @@ void store_end(struct store *st)
 const struct object_record *store_find_object(struct store *st, const char *key,
 					      size_t key_bytes)
 {
+	if (atomic_load_explicit(&st->seg->changing, memory_order_acquire) != 0)
+		return NULL; /* this one may be another version by now */
 	return index_find_object(st->index, key, key_bytes);
 }
 
