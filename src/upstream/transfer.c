@@ -70,6 +70,7 @@ struct transfer {
 	bool stuck;     /* libcurl holds bytes that were not taken */
 	bool ended;     /* end was called */
 	bool dead;      /* transfer_abort */
+	bool again;     /* this is the second try, see begin_again() */
 	char error[CURL_ERROR_SIZE]; /* libcurl's */
 	char reason[REASON_BYTES];
 	TAILQ_ENTRY(transfer) news;
@@ -358,13 +359,56 @@ static enum transfer_end end_of_code(const struct transfer *t)
 	}
 }
 
+static void begin(struct transfer *t)
+{
+	const struct upstream_opts *o = &t->up->opts;
+
+	t->added = true;
+	t->phase = PHASE_QUEUED;
+	timer_set(t, (uint64_t)o->connect_timeout_ms + o->first_byte_timeout_ms);
+	if (curl_multi_add_handle(drive_multi(t->up->drive), t->easy) ==
+	    CURLM_OK)
+		return;
+	t->added = false;
+	finish(t, TRANSFER_FAULT, "libcurl does not take it");
+}
+
+/*
+ * What an origin sent behind a body that was longer than told lies in its kept
+ * connection and was taken for this response: such nonsense says nothing about
+ * the object.  Once more, over a new connection.
+ */
+static bool begin_again(struct transfer *t)
+{
+	CURLM *multi = drive_multi(t->up->drive);
+	long connects = 1;
+
+	(void)curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects);
+	if (t->again || connects > 0 || t->phase != PHASE_HEAD ||
+	    t->answer.head.status != 0 || end_of_code(t) != TRANSFER_BROKEN)
+		return false;
+	t->again = true;
+	t->complete = false;
+	t->error[0] = '\0';
+	(void)curl_multi_remove_handle(multi, t->easy);
+	t->added = false;
+	if (curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
+		return false;
+	begin(t);
+	return true;
+}
+
 /* libcurl is through: what does that mean? */
 static void conclude(struct transfer *t)
 {
 	enum transfer_end how;
 	uint64_t left;
 
+	if (t->how != 0)
+		return;
 	if (t->code != CURLE_OK) {
+		if (begin_again(t))
+			return;
 		how = end_of_code(t);
 		if (how == TRANSFER_REFUSED)
 			finish(t, how, "the address is private");
@@ -421,19 +465,6 @@ static void unstick(struct transfer *t)
 	t->code = code;
 	t->complete = true;
 	note(t);
-}
-
-static void begin(struct transfer *t)
-{
-	const struct upstream_opts *o = &t->up->opts;
-
-	t->added = true;
-	timer_set(t, (uint64_t)o->connect_timeout_ms + o->first_byte_timeout_ms);
-	if (curl_multi_add_handle(drive_multi(t->up->drive), t->easy) ==
-	    CURLM_OK)
-		return;
-	t->added = false;
-	finish(t, TRANSFER_FAULT, "libcurl does not take it");
 }
 
 /*

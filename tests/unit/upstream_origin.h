@@ -39,6 +39,7 @@ struct origin {
 	_Atomic unsigned running; /* threads of connections */
 	_Atomic bool closing;
 	_Atomic bool go; /* paths that wait for it */
+	_Atomic bool junk_sent;
 	_Atomic int fds[ORIGIN_CONNECTIONS]; /* fd + 1; 0 = free */
 };
 
@@ -233,6 +234,16 @@ static inline bool answer_excess(struct origin_peer *p,
 	       origin_send_object(p->fd, r->from, r->to + 500);
 }
 
+/* The same, but later than the client was through with the body. */
+static inline bool answer_junk(struct origin_peer *p, struct origin_request *r)
+{
+	(void)answer_data(p, r);
+	origin_wait_go(p);
+	(void)origin_say(p->fd, "%0500d\r\n", 0);
+	p->origin->junk_sent = true;
+	return true;
+}
+
 static inline bool answer_elsewhere(struct origin_peer *p,
 				    struct origin_request *r)
 {
@@ -360,6 +371,7 @@ static const struct {
 	{ "short", answer_short },
 	{ "long", answer_long },
 	{ "excess", answer_excess },
+	{ "junk", answer_junk },
 	{ "elsewhere", answer_elsewhere },
 	{ "multipart", answer_multipart },
 	{ "redirect", answer_redirect },
