@@ -46,8 +46,8 @@ static const struct upstream_opts patient = {
 /* for tests of timers: each is far from the others */
 static const struct upstream_opts quick = {
 	.connect_timeout_ms = 2400,
-	.first_byte_timeout_ms = 600,
-	.stall_timeout_ms = 200,
+	.first_byte_timeout_ms = 1000,
+	.stall_timeout_ms = 500,
 	.connections = 4,
 	.redirects = 3,
 	.user_agent = "tester/1",
@@ -552,9 +552,9 @@ static void test_timeouts(void **state)
 		uint32_t timeout_ms;
 		const char *reason;
 	} cases[] = {
-		{ "/nothing", 600, "head" },
-		{ "/half-head", 600, "head" },
-		{ "/stall", 200, "stalled" },
+		{ "/nothing", 1000, "head" },
+		{ "/half-head", 1000, "head" },
+		{ "/stall", 500, "stalled" },
 	};
 
 	(void)state;
@@ -791,7 +791,7 @@ static void test_long_pause(void **state)
 		run_until(s.pause_in == NOWHERE);
 		turn();
 		used = s.used;
-		run_ms(quick.stall_timeout_ms * 3);
+		run_ms(quick.stall_timeout_ms * 2);
 		assert_int_equal(s.used, used);
 		assert_int_equal(s.ends, 0);
 		if (where[i] != IN_TURN)
