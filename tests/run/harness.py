@@ -448,7 +448,8 @@ class Reelcache:
                     continue
                 if stat.S_ISREG(st.st_mode):
                     files[path] = max(st.st_size, st.st_blocks * 512)
-        return files
+        # what is still there has been there at the same time
+        return {p: n for p, n in files.items() if os.path.lexists(p)}
 
     def chunk_bytes(self):
         return sum(self.chunk_files().values())
