@@ -239,11 +239,12 @@ static bool read_long_day(struct reader *r)
 
 int date_parse(struct slice text, int64_t now_s, int64_t *wall_s)
 {
-	struct reader r = { .at = text.at, .end = text.at + text.bytes };
 	struct civil c = { 0 };
+	struct reader r;
 
 	if (text.bytes == 0)
-		return -EINVAL;
+		return -EINVAL; /* text.at may be NULL */
+	r = (struct reader){ .at = text.at, .end = text.at + text.bytes };
 	if (read_long_day(&r)) {
 		read_rfc850(&r, &c, now_s);
 	} else {

@@ -141,7 +141,7 @@ void plan_changed(struct title *t)
 void plan_confirmed(struct title *t)
 {
 	t->fail_until_ms = 0;
-	t->confirmed_ms = t->plan->now_ms;
+	t->confirmations++;
 	plan_changed(t);
 }
 
@@ -281,7 +281,7 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 static bool wants_revalidation(const struct title *t, const struct waiter *w)
 {
 	return (w->ask.flags & ASK_REVALIDATE) != 0 &&
-	       w->ask.generation == 0 && t->confirmed_ms < w->since_ms &&
+	       w->ask.generation == 0 && t->confirmations == w->confirmations &&
 	       !describe_fresh(t->obj->record, plan_wall_s());
 }
 
@@ -423,7 +423,8 @@ void plan_ask(struct plan *plan, const void *message, size_t bytes)
 		return;
 	}
 	w->ask = *ask;
-	w->since_ms = w->seen_ms = plan->now_ms;
+	w->confirmations = t->confirmations;
+	w->seen_ms = plan->now_ms;
 	if (decide(t, w) == ANSWERED) {
 		free(w);
 		return;

@@ -34,7 +34,7 @@ struct plan_opts {
 /* An ask that cannot be answered yet. */
 struct waiter {
 	TAILQ_ENTRY(waiter) link;
-	uint64_t since_ms; /* first asked */
+	uint64_t confirmations; /* of the title, when it first asked */
 	uint64_t seen_ms;  /* last asked: workers ask again while they wait */
 	bool started;      /* this ask started a run */
 	struct ask ask;
@@ -53,7 +53,7 @@ struct title {
 	uint32_t fail_status;
 	uint32_t fail_retry_after_s;
 	char fail_reason[128];
-	uint64_t confirmed_ms; /* when the origin last spoke of it */
+	uint64_t confirmations; /* how often the origin spoke of it */
 	uint64_t used_ms;
 	bool dirty; /* its waiters are to be looked at again */
 	bool gone;  /* the origin has it no more: drop what is stored */

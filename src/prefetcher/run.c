@@ -455,6 +455,13 @@ static bool at_limit(struct run *run)
 	return run->pos_off >= run->limit_off;
 }
 
+/* Without readers it ends at its limit, but for [cache] on_abandon. */
+static bool goes_on_alone(const struct run *run)
+{
+	return conf_of(run)->cache.on_abandon == CONF_ON_ABANDON_OBJECT ||
+	       !TAILQ_EMPTY(&run->title->waiters);
+}
+
 static enum transfer_next pause(struct run *run, bool no_room)
 {
 	run->paused = true;
@@ -501,8 +508,13 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 				to, skip_present(run, run->pos_off));
 			continue;
 		}
-		if (at_limit(run))
+		if (at_limit(run)) {
+			if (run->readers == 0 && !goes_on_alone(run)) {
+				count(run, STAT_runs_abandoned, 1);
+				return stop(run);
+			}
 			return pause(run, false);
+		}
 		rc = take(run, bytes + skip,
 			  min_u64(to, border_off) - run->pos_off);
 		if (rc == -EAGAIN)

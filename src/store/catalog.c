@@ -731,6 +731,8 @@ void catalog_tick(struct catalog *cat, uint64_t now_ms)
 	struct segment_stats *stats = cat->opts.stats;
 
 	cat->now_ms = now_ms;
+	while (cat->used_bytes > cat->opts.size_bytes && evict_one(cat))
+		; /* a reload has made the cache smaller */
 	if (cat->staging != NULL)
 		(void)!fill_flush(cat->staging); /* the next write says it */
 	sweep_retired(cat);
@@ -950,7 +952,6 @@ struct files {
 	struct file *files;
 	size_t count;
 	uint64_t orphans;
-	int folder_fd;
 };
 
 static int order_files(const void *a, const void *b)
@@ -962,7 +963,7 @@ static int order_files(const void *a, const void *b)
 	return x->chunk_no < y->chunk_no ? -1 : x->chunk_no > y->chunk_no;
 }
 
-static void found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
+static bool found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
 		       uint64_t bytes)
 {
 	struct files *fs = ctx;
@@ -974,16 +975,16 @@ static void found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
 					sizeof(*fs->files), order_files);
 	if (file != NULL && bytes >= span_len(file->extent->span)) {
 		file->found = true;
-		return;
+		return true;
 	}
 	fs->orphans += file == NULL;
-	(void)chunk_unlink(fs->folder_fd, run_no, chunk_no);
+	return false;
 }
 
 /* Files without a record go; records without a file go. */
 static int match_files(struct catalog *cat)
 {
-	struct files fs = { .cat = cat, .folder_fd = cat->chunks_fd };
+	struct files fs = { .cat = cat };
 	struct extent *ex;
 	uint64_t gone = 0;
 	int rc;
@@ -1007,7 +1008,7 @@ static int match_files(struct catalog *cat)
 		log_info("ev=store_cleaned orphans=%llu gone=%llu",
 			 (unsigned long long)fs.orphans,
 			 (unsigned long long)gone);
-	fs = (struct files){ .cat = cat, .folder_fd = cat->scratch_fd };
+	fs = (struct files){ .cat = cat };
 	return rc < 0 ? rc : chunk_scan(cat->scratch_fd, found_file, &fs);
 }
 

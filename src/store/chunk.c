@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -152,8 +153,8 @@ int chunk_file_crc(int folder_fd, uint64_t run_no, uint64_t chunk_no,
 	return rc;
 }
 
-static void scan_subfolder(DIR *dir,
-			   void (*found)(void *ctx, uint64_t run_no,
+static void scan_subfolder(DIR *dir, unsigned folder,
+			   bool (*found)(void *ctx, uint64_t run_no,
 					 uint64_t chunk_no, uint64_t bytes),
 			   void *ctx)
 {
@@ -161,21 +162,27 @@ static void scan_subfolder(DIR *dir,
 
 	while ((entry = readdir(dir)) != NULL) {
 		unsigned long long run_no, chunk_no;
+		char here[NAME_BYTES + sizeof(entry->d_name)];
+		char name[NAME_BYTES];
 		struct stat st;
 		int end = 0;
 
 		if (sscanf(entry->d_name, "%16llx-%16llx%n", &run_no, &chunk_no,
 			   &end) != 2 ||
-		    entry->d_name[end] != '\0')
+		    entry->d_name[end] != '\0' ||
+		    fstatat(dirfd(dir), entry->d_name, &st,
+			    AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		if (fstatat(dirfd(dir), entry->d_name, &st,
-			    AT_SYMLINK_NOFOLLOW) == 0)
-			found(ctx, run_no, chunk_no, (uint64_t)st.st_size);
+		make_name(name, run_no, chunk_no);
+		snprintf(here, sizeof(here), "%02x/%s", folder, entry->d_name);
+		if (!found(ctx, run_no, chunk_no,
+			   strcmp(name, here) == 0 ? (uint64_t)st.st_size : 0))
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
 	}
 }
 
 int chunk_scan(int folder_fd,
-	       void (*found)(void *ctx, uint64_t run_no, uint64_t chunk_no,
+	       bool (*found)(void *ctx, uint64_t run_no, uint64_t chunk_no,
 			     uint64_t bytes),
 	       void *ctx)
 {
@@ -197,7 +204,7 @@ int chunk_scan(int folder_fd,
 			close(fd);
 			return rc;
 		}
-		scan_subfolder(dir, found, ctx);
+		scan_subfolder(dir, n, found, ctx);
 		closedir(dir);
 	}
 	return 0;

@@ -39,9 +39,11 @@ uint32_t chunk_crc(uint32_t crc, const void *bytes, size_t n);
 int chunk_file_crc(int folder_fd, uint64_t run_no, uint64_t chunk_no,
 		   uint64_t bytes, uint32_t *crc) MUSTCHECK;
 
-/* Calls found() for every chunk file; it may unlink the file. */
+/* Calls found() for every file that looks like a chunk file.  Unlinks those
+ * that it does not want to keep.  One whose name is not as ours are is said
+ * to hold 0 bytes. */
 int chunk_scan(int folder_fd,
-	       void (*found)(void *ctx, uint64_t run_no, uint64_t chunk_no,
+	       bool (*found)(void *ctx, uint64_t run_no, uint64_t chunk_no,
 			     uint64_t bytes),
 	       void *ctx) MUSTCHECK;
 

@@ -11,7 +11,7 @@
 #include "store/chunk.h"
 #include "util/log.h"
 
-#define GATHER_MS 50  /* how long a batch waits for more */
+#define GATHER_MS 20  /* how long a batch waits for more */
 #define CHECK_S   10  /* how often readers of dead processes are freed */
 
 struct journal {
