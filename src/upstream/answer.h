@@ -19,8 +19,8 @@ struct answer {
 	bool h1;         /* HTTP/1: without a length, only closing ends it */
 	bool chunked;
 	bool has_location;
-	bool kept_last;  /* the last line was kept: it must not be continued */
-	bool done;       /* the empty line was there */
+	bool kept_last; /* the last line was kept: it must not be continued */
+	bool done;      /* the empty line was there */
 	char content_range[128];
 };
 

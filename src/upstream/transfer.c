@@ -15,12 +15,12 @@
 #include "upstream/drive.h"
 #include "upstream/template.h"
 
-#define BUFFER_BYTES   (256 * 1024L) /* of one read; measured, tests/bench */
-#define DRAIN_BYTES    (16 * KIB) /* a rest so short is read to its end */
-#define DRAIN_MS       2000u
-#define STALL_TICKS    4u
-#define FIELD_BYTES    2048u
-#define REASON_BYTES   (CURL_ERROR_SIZE + 1)
+#define BUFFER_BYTES (256 * 1024L) /* of one read; measured, tests/bench */
+#define DRAIN_BYTES  (16 * KIB)    /* a rest so short is read to its end */
+#define DRAIN_MS     2000u
+#define STALL_TICKS  4u
+#define FIELD_BYTES  2048u
+#define REASON_BYTES (CURL_ERROR_SIZE + 1)
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "libcurl 7.87 or newer is needed: CURLOPT_QUICK_EXIT"
@@ -55,7 +55,7 @@ struct transfer {
 	struct event timer;
 	enum phase phase;
 	uint64_t got_bytes;
-	CURLcode code; /* when complete */
+	CURLcode code;         /* when complete */
 	enum transfer_end how; /* 0 = goes on */
 	unsigned idle_ticks;
 	bool allow_private;
@@ -65,12 +65,12 @@ struct transfer {
 	bool noted;     /* in up->news */
 	bool complete;  /* libcurl is through with it */
 	bool turn_due;
-	bool moved;     /* bytes came since the last tick */
-	bool paused;    /* the caller wants no body */
-	bool stuck;     /* libcurl holds bytes that were not taken */
-	bool ended;     /* end was called */
-	bool dead;      /* transfer_abort */
-	bool again;     /* this is the second try, see begin_again() */
+	bool moved;  /* bytes came since the last tick */
+	bool paused; /* the caller wants no body */
+	bool stuck;  /* libcurl holds bytes that were not taken */
+	bool ended;  /* end was called */
+	bool dead;   /* transfer_abort */
+	bool again;  /* this is the second try, see begin_again() */
 	char error[CURL_ERROR_SIZE]; /* libcurl's */
 	char reason[REASON_BYTES];
 	TAILQ_ENTRY(transfer) news;
@@ -365,7 +365,8 @@ static void begin(struct transfer *t)
 
 	t->added = true;
 	t->phase = PHASE_QUEUED;
-	timer_set(t, (uint64_t)o->connect_timeout_ms + o->first_byte_timeout_ms);
+	timer_set(t,
+		  (uint64_t)o->connect_timeout_ms + o->first_byte_timeout_ms);
 	if (curl_multi_add_handle(drive_multi(t->up->drive), t->easy) ==
 	    CURLM_OK)
 		return;
@@ -621,8 +622,8 @@ static bool url_is_valid(const char *url)
 {
 	char origin[TEMPLATE_ORIGIN_BYTES];
 
-	if (url == NULL || strnlen(url, TRANSFER_URL_BYTES) ==
-				   TRANSFER_URL_BYTES)
+	if (url == NULL ||
+	    strnlen(url, TRANSFER_URL_BYTES) == TRANSFER_URL_BYTES)
 		return false;
 	for (const char *at = url; *at != '\0'; at++) {
 		if ((unsigned char)*at <= ' ' || *at == 0x7f)
@@ -792,9 +793,9 @@ static void limits_set(const struct upstream *up)
 	(void)curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
 				(long)up->opts.connections);
 	/* idle ones too, of several origins */
-	(void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
-				(long)max_u64(4 * (uint64_t)up->opts.connections,
-					      256));
+	(void)curl_multi_setopt(
+		multi, CURLMOPT_MAXCONNECTS,
+		(long)max_u64(4 * (uint64_t)up->opts.connections, 256));
 }
 
 int upstream_open(struct upstream **out, struct event_base *base,

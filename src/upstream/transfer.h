@@ -73,7 +73,7 @@ struct transfer_want {
 	const char *if_range; /* strong ETag or Last-Modified, as it was sent */
 	const char *if_none_match;
 	const char *if_modified_since;
-	bool allow_private;   /* addresses that address_is_public() refuses */
+	bool allow_private; /* addresses that address_is_public() refuses */
 };
 
 enum {
@@ -94,11 +94,11 @@ enum {
  */
 struct transfer_head {
 	int status;
-	bool ranged;       /* a single-part 206 */
-	bool end_is_sure;  /* false: only the closed connection ends the body,
-			    * so DONE may hide a cut */
-	struct span span;  /* of the body; to = SIZE_UNKNOWN: until it ends */
-	uint64_t size;     /* of the object, or SIZE_UNKNOWN */
+	bool ranged;      /* a single-part 206 */
+	bool end_is_sure; /* false: only the closed connection ends the body,
+			   * so DONE may hide a cut */
+	struct span span; /* of the body; to = SIZE_UNKNOWN: until it ends */
+	uint64_t size;    /* of the object, or SIZE_UNKNOWN */
 	char etag[TRANSFER_ETAG_BYTES];
 	char last_modified[TRANSFER_DATE_BYTES];
 	char date[TRANSFER_DATE_BYTES];
@@ -136,7 +136,8 @@ struct transfer_ops {
 	/* n > 0; the next bytes of head.span, in order */
 	enum transfer_next (*body)(void *ctx, const uint8_t *bytes, size_t n);
 	void (*turn)(void *ctx);
-	/* reason: a short text without the URL's path or query; for TRANSFER_DONE "" */
+	/* reason: a short text without the URL's path or query; for
+	 * TRANSFER_DONE "" */
 	void (*end)(void *ctx, enum transfer_end how, const char *reason);
 };
 

@@ -110,8 +110,7 @@ static void test_text(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		if (address_text_is_public(cases[i].text) !=
-		    cases[i].is_public)
+		if (address_text_is_public(cases[i].text) != cases[i].is_public)
 			fail_msg("%s", cases[i].text);
 	}
 }
@@ -145,8 +144,8 @@ static void test_sockaddr(void **state)
 	assert_false(address_is_public(sa, sizeof(in) - 1));
 	assert_false(address_is_public(sa, 0));
 	assert_false(address_is_public(NULL, sizeof(in)));
-	assert_false(address_is_public((const struct sockaddr *)&un,
-				       sizeof(un)));
+	assert_false(
+		address_is_public((const struct sockaddr *)&un, sizeof(un)));
 }
 
 int main(void)

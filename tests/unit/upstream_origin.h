@@ -453,8 +453,7 @@ static inline void *origin_serve(void *ctx)
 	struct origin *o = p->origin;
 	struct origin_request *r = calloc(1, sizeof(*r));
 
-	while (r != NULL &&
-	       origin_read_head(p->fd, r->head, sizeof(r->head)) &&
+	while (r != NULL && origin_read_head(p->fd, r->head, sizeof(r->head)) &&
 	       origin_parse(r)) {
 		o->requests++;
 		p->served++;
@@ -485,7 +484,9 @@ static inline void *origin_accept(void *ctx)
 		while (slot < ORIGIN_CONNECTIONS && o->fds[slot] != 0)
 			slot++;
 		must(p != NULL && slot < ORIGIN_CONNECTIONS);
-		*p = (struct origin_peer){ .origin = o, .fd = fd, .slot = slot };
+		*p = (struct origin_peer){ .origin = o,
+					   .fd = fd,
+					   .slot = slot };
 		o->fds[slot] = fd + 1;
 		o->connections++;
 		o->running++;
@@ -548,7 +549,7 @@ int getaddrinfo(const char *node, const char *service,
 	struct {
 		struct addrinfo info;
 		struct sockaddr_in sa;
-	} *both;
+	} * both;
 
 	names_asked++;
 	while (strcmp(node, "slow.test") == 0 && !name_go)
