@@ -284,18 +284,51 @@ static void put_run(struct json *j, const struct title *t,
 	json_object_end(j);
 }
 
+/* Ended runs whose records are not all committed yet, and scratch files that
+ * are still read. */
+static void put_ended_rows(struct json *j, struct catalog *cat)
+{
+	struct segment_run_view run;
+	struct object *obj, *next;
+	const char *key;
+
+	for (uint32_t n = 0; n < SEGMENT_RUNS; n++) {
+		if (!cat->inflight.used[n] ||
+		    !segment_read_run(cat->opts.seg, n, &run) ||
+		    (run.flags & SEGMENT_RUN_ACTIVE) != 0)
+			continue;
+		key = "";
+		HASH_ITER(by_key, cat->objects, obj, next)
+			if (obj->record != NULL &&
+			    obj->record->object_no == run.object_no)
+				key = obj->key;
+		json_object(j);
+		put_text(j, "key", key);
+		put_u64(j, "run_no", run.run_no);
+		put_u64(j, "from", run.from_off);
+		put_u64(j, "to", run.to_off);
+		put_u64(j, "end", run.to_off);
+		put_u64(j, "readers", 0);
+		put_text(j, "state", "ended");
+		json_key(j, "scratch");
+		json_bool(j, (run.flags & SEGMENT_RUN_SCRATCH) != 0);
+		json_object_end(j);
+	}
+}
+
 static void get_inflight(struct admin *ad, struct answer *an)
 {
 	const struct title *t;
 	const struct run *run;
 
-	if (!begin(an, (ad->plan->runs + 1) * KIB + ANSWER_BYTES))
+	if (!begin(an, SEGMENT_RUNS * KIB + ANSWER_BYTES))
 		return;
 	json_key(&an->json, "runs");
 	json_array(&an->json);
 	TAILQ_FOREACH(t, &ad->plan->titles, link)
 		TAILQ_FOREACH(run, &t->runs, link)
 			put_run(&an->json, t, run);
+	put_ended_rows(&an->json, ad->plan->cat);
 	json_array_end(&an->json);
 	finish(an, 200);
 }
