@@ -83,7 +83,7 @@ def server(tmp_path, origin):
     yield running
     running.stop()
     words = running.words()
-    assert "must_failed" not in words and "Sanitizer" not in words, words
+    assert "must-failed" not in words and "Sanitizer" not in words, words
 
 
 @pytest.fixture
