@@ -1,16 +1,14 @@
 #include "http/conn.h"
 
 #include <errno.h>
-#include <event2/event_struct.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
+#include "http/conn_inner.h"
 #include "http/slice.h"
 
 /* Pipelined requests answered before others' turn. */
@@ -20,68 +18,7 @@
 #define LINGER_BYTES    (256u * 1024u)
 #define DRAIN_NEW_MS    1000u
 
-enum framing { FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_CLOSE };
-
-/* Bytes of requests that wait: a part of a head, or pipelined ones. */
-struct conn_input {
-	struct head head; /* how far the parser is in what begins at `from` */
-	uint32_t from;
-	uint32_t used;
-	uint32_t max;
-	char bytes[];
-};
-
-/*
- * The life of a connection:
- *
- *   reading a head --> responding --> (rest of the request's body) --.
- *        ^  |               |                                        |
- *        '--+---------------+----------------------------------------'
- *           '- error, end --'--> lingering (closed for sending) --> closed
- */
-struct conn {
-	struct sink sink; /* first: a sink is its connection */
-	struct conn_host *host;
-	TAILQ_ENTRY(conn) all_link;
-	TAILQ_ENTRY(conn) timer_link;
-	TAILQ_ENTRY(conn) ready_link;
-	struct conn_input *in;
-	char *out; /* what the socket did not take of head or bytes */
-	uint32_t out_sent;
-	uint32_t out_bytes;
-	uint64_t timer_since_ms;
-	uint64_t body_left;  /* of the response; SIZE_UNKNOWN */
-	uint64_t chunk_left; /* of the chunk whose size was sent */
-	uint64_t skip_bytes; /* of the request's body; lingering: allowance */
-	uint32_t turn_bytes; /* of files, so that pieces end at page borders */
-	uint32_t outq; /* bytes in the kernel when `waited_once` was set */
-	int fd;
-	uint8_t turn_requests;
-	uint8_t timer;
-	uint8_t framing;
-	bool on_ready : 1;
-	bool busy : 1;       /* conn_run() is on the stack */
-	bool readable : 1;   /* no EAGAIN since the last edge */
-	bool writable : 1;
-	bool peer_closed : 1;
-	bool responding : 1; /* the source has the sink */
-	bool head_sent : 1;
-	bool chunk_begun : 1;
-	bool pushed_back : 1; /* the source waits for writable() */
-	bool wrote : 1;       /* progress since the timer was chosen */
-	bool waited_once : 1; /* half of the send timeout is over */
-	bool used_before : 1; /* at least one request was read */
-	bool http10 : 1;
-	bool close_after : 1;
-	bool lingering : 1;
-	bool broken : 1;
-	uint8_t peer[SINK_PEER_BYTES];
-	struct event event;
-};
-
-static const struct sink_ops conn_sink_ops;
-
-static void set_ready(struct conn *c)
+void conn_set_ready(struct conn *c)
 {
 	if (c->on_ready)
 		return;
@@ -95,7 +32,7 @@ static void begin_turn(struct conn *c)
 	c->turn_requests = 0;
 }
 
-static void set_timer(struct conn *c, enum conn_timer kind, bool anew)
+void conn_set_timer(struct conn *c, enum conn_timer kind, bool anew)
 {
 	if (c->timer == kind && !anew)
 		return;
@@ -120,7 +57,7 @@ static void conn_close(struct conn *c)
 	}
 	if (c->on_ready)
 		TAILQ_REMOVE(&host->ready, c, ready_link);
-	set_timer(c, CONN_TIMER_NONE, false);
+	conn_set_timer(c, CONN_TIMER_NONE, false);
 	TAILQ_REMOVE(&host->all, c, all_link);
 	event_del(&c->event);
 	close(c->fd);
@@ -131,315 +68,6 @@ static void conn_close(struct conn *c)
 	host->count--;
 	host->closed(host, peer);
 }
-
-/* --- sending ----------------------------------------------------------- */
-
-static bool is_peer_error(int err)
-{
-	return err == EPIPE || err == ECONNRESET || err == ENOTCONN ||
-	       err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH ||
-	       err == ECONNABORTED || err == ENETDOWN;
-}
-
-/* Something waits for the client to read.  In a callback of the connection's
- * own conn_run() sees to the timer; here it is the source's. */
-static void wait_for_client(struct conn *c)
-{
-	if (c->busy || c->on_ready)
-		return;
-	set_timer(c, CONN_TIMER_SEND, c->wrote);
-	if (c->wrote)
-		c->waited_once = false;
-	c->wrote = false;
-}
-
-/* Keeps what could not be sent. */
-static int keep_out(struct conn *c, const char *bytes, size_t count)
-{
-	char *out;
-
-	if (count > SINK_BYTES_MAX ||
-	    c->out_bytes + count > 2u * SINK_BYTES_MAX) {
-		c->broken = true;
-		return -EPIPE;
-	}
-	out = realloc(c->out, c->out_bytes + count);
-	if (out == NULL) {
-		c->broken = true;
-		return -EPIPE;
-	}
-	memcpy(out + c->out_bytes, bytes, count);
-	c->out = out;
-	c->out_bytes += (uint32_t)count;
-	wait_for_client(c);
-	return 0;
-}
-
-/* True: nothing is kept any more. */
-static bool flush_out(struct conn *c)
-{
-	while (c->out != NULL && c->writable && !c->broken) {
-		ssize_t n = send(c->fd, c->out + c->out_sent,
-				 c->out_bytes - c->out_sent, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			c->writable = false;
-		} else if (n < 0) {
-			c->broken = true;
-		} else {
-			c->wrote = true;
-			c->out_sent += (uint32_t)n;
-			if (c->out_sent == c->out_bytes) {
-				free(c->out);
-				c->out = NULL;
-				c->out_sent = 0;
-				c->out_bytes = 0;
-			}
-		}
-	}
-	return c->out == NULL && !c->broken;
-}
-
-/* All of it, now or later.  more: further bytes follow at once. */
-static int send_text(struct conn *c, const char *bytes, size_t count, bool more)
-{
-	ssize_t n;
-
-	if (c->broken)
-		return -EPIPE;
-	if (c->out != NULL || !c->writable)
-		return keep_out(c, bytes, count);
-	do
-		n = send(c->fd, bytes, count,
-			 MSG_NOSIGNAL | (more ? MSG_MORE : 0));
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno != EAGAIN) {
-		c->broken = true;
-		return -EPIPE;
-	}
-	if (n < 0)
-		n = 0;
-	else
-		c->wrote = true;
-	if ((size_t)n == count)
-		return 0;
-	c->writable = false;
-	return keep_out(c, bytes + n, count - (size_t)n);
-}
-
-static struct fields *conn_head(struct sink *sink, int status)
-{
-	struct conn *c = (struct conn *)sink;
-	struct fields *f = &c->host->fields;
-
-	must(c->responding && !c->head_sent);
-	fields_init(f, c->host->head_bytes, sizeof(c->host->head_bytes));
-	fields_status(f, status);
-	return f;
-}
-
-static void choose_framing(struct conn *c, struct fields *f, enum sink_body body,
-			   uint64_t body_bytes)
-{
-	c->framing = FRAMING_LENGTH;
-	c->body_left = body == SINK_BODY ? body_bytes : 0;
-	if (body == SINK_BODY_NONE)
-		return;
-	if (body_bytes != SIZE_UNKNOWN) {
-		FIELDS_ADD_U64(f, "Content-Length", body_bytes);
-	} else if (!c->http10) {
-		FIELDS_LITERAL(f, "Transfer-Encoding: chunked\r\n");
-		if (body == SINK_BODY)
-			c->framing = FRAMING_CHUNKED;
-	} else if (body == SINK_BODY) {
-		c->framing = FRAMING_CLOSE;
-		c->close_after = true;
-	}
-}
-
-static int conn_head_end(struct sink *sink, enum sink_body body,
-			 uint64_t body_bytes)
-{
-	struct conn *c = (struct conn *)sink;
-	struct fields *f = &c->host->fields;
-	size_t count;
-	int rc;
-
-	choose_framing(c, f, body, body_bytes);
-	if (c->host->draining)
-		c->close_after = true;
-	if (c->close_after)
-		FIELDS_LITERAL(f, "Connection: close\r\n");
-	else if (c->http10)
-		FIELDS_LITERAL(f, "Connection: keep-alive\r\n");
-	rc = fields_end(f, &count);
-	if (rc < 0)
-		return rc;
-	c->head_sent = true;
-	return send_text(c, f->dst, count, c->body_left > 0);
-}
-
-/* The size line of a chunk, with the end of the one before it. */
-static int begin_chunk(struct conn *c, uint64_t count)
-{
-	static const char digits[] = "0123456789abcdef";
-	char line[24];
-	char *at = line + sizeof(line);
-
-	c->chunk_left = count;
-	*--at = '\n';
-	*--at = '\r';
-	do
-		*--at = digits[count & 15];
-	while ((count >>= 4) != 0);
-	if (c->chunk_begun) {
-		*--at = '\n';
-		*--at = '\r';
-	}
-	c->chunk_begun = true;
-	return send_text(c, at, (size_t)(line + sizeof(line) - at), true);
-}
-
-static void body_sent(struct conn *c, uint64_t n)
-{
-	if (c->body_left != SIZE_UNKNOWN)
-		c->body_left -= n;
-	if (c->framing == FRAMING_CHUNKED)
-		c->chunk_left -= n;
-}
-
-static int conn_bytes(struct sink *sink, const void *bytes, size_t count)
-{
-	struct conn *c = (struct conn *)sink;
-	int rc;
-
-	must(c->head_sent && count <= c->body_left);
-	if (count == 0)
-		return 0;
-	if (c->framing == FRAMING_CHUNKED) {
-		must(c->chunk_left == 0);
-		rc = begin_chunk(c, count);
-		if (rc < 0)
-			return rc;
-	}
-	body_sent(c, count);
-	return send_text(c, bytes, count,
-			 c->body_left > 0 && c->framing == FRAMING_LENGTH);
-}
-
-/* May file bytes be sent now, and how many?  0 = push-back. */
-static uint64_t file_allowance(struct conn *c, uint64_t count)
-{
-	if (c->turn_bytes >= CONN_TURN_BYTES) {
-		set_ready(c);
-		return 0;
-	}
-	if (!flush_out(c) || !c->writable)
-		return 0;
-	count = min_u64(count, CONN_TURN_BYTES - c->turn_bytes);
-	if (c->framing != FRAMING_CHUNKED)
-		return count;
-	if (c->chunk_left == 0 && begin_chunk(c, count) < 0)
-		return 0;
-	return flush_out(c) ? min_u64(count, c->chunk_left) : 0;
-}
-
-static int64_t push_back(struct conn *c)
-{
-	if (c->broken)
-		return -EPIPE;
-	c->pushed_back = true;
-	wait_for_client(c);
-	return 0;
-}
-
-static int64_t conn_file(struct sink *sink, int fd, uint64_t file_off,
-			 uint64_t count)
-{
-	struct conn *c = (struct conn *)sink;
-	off_t off = (off_t)file_off;
-	ssize_t n;
-
-	must(c->head_sent && count <= c->body_left);
-	count = file_allowance(c, count);
-	if (count == 0)
-		return push_back(c);
-	do
-		n = sendfile(c->fd, fd, &off, count);
-	while (n < 0 && errno == EINTR);
-	if (n > 0) {
-		c->wrote = true;
-		c->turn_bytes += (uint32_t)n;
-		body_sent(c, (uint64_t)n);
-		return n;
-	}
-	if (n == 0)
-		return -ENODATA;
-	if (errno == EAGAIN) {
-		c->writable = false;
-		return push_back(c);
-	}
-	if (!is_peer_error(errno))
-		return -EIO;
-	c->broken = true;
-	return -EPIPE;
-}
-
-/* The sink is the connection's again. */
-static void leave_source(struct conn *c)
-{
-	c->responding = false;
-	c->pushed_back = false;
-	c->sink.source = NULL;
-	if (!c->busy)
-		set_ready(c);
-}
-
-static void conn_end(struct sink *sink)
-{
-	struct conn *c = (struct conn *)sink;
-
-	must(c->responding && c->head_sent);
-	if (c->framing == FRAMING_CHUNKED) {
-		must(c->chunk_left == 0);
-		(void)!send_text(c, c->chunk_begun ? "\r\n0\r\n\r\n" : "0\r\n\r\n",
-				 c->chunk_begun ? 7 : 5, false);
-	} else if (c->framing == FRAMING_LENGTH) {
-		must(c->body_left == 0 || c->broken);
-	}
-	leave_source(c);
-}
-
-static void conn_reset(struct sink *sink)
-{
-	struct conn *c = (struct conn *)sink;
-	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
-
-	must(c->responding);
-	/* where closing means the end, only a reset tells of a fault */
-	if (c->head_sent && c->framing == FRAMING_CLOSE)
-		(void)!setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once,
-				  sizeof(at_once));
-	c->broken = true;
-	leave_source(c);
-}
-
-static const uint8_t *conn_peer(const struct sink *sink)
-{
-	return ((const struct conn *)sink)->peer;
-}
-
-static const struct sink_ops conn_sink_ops = {
-	.head = conn_head,
-	.head_end = conn_head_end,
-	.bytes = conn_bytes,
-	.file = conn_file,
-	.end = conn_end,
-	.reset = conn_reset,
-	.peer = conn_peer,
-};
 
 /* --- requests ---------------------------------------------------------- */
 
@@ -498,7 +126,7 @@ static int input_reserve(struct conn *c, uint32_t more)
 	if (in != NULL && want <= in->max)
 		return 0;
 	want = (uint32_t)max_u64(want, in != NULL ? 2u * (uint64_t)in->max
-						   : INPUT_BYTES_MIN);
+						  : INPUT_BYTES_MIN);
 	want = (uint32_t)min_u64(want, INPUT_BYTES_MAX);
 	in = realloc(c->in, sizeof(*in) + want);
 	if (in == NULL)
@@ -575,7 +203,7 @@ static bool skip_body(struct conn *c)
 				    min_u64(c->skip_bytes, CONN_READ_BYTES));
 			if (n == 0)
 				return false;
-			set_timer(c, CONN_TIMER_BODY, true);
+			conn_set_timer(c, CONN_TIMER_BODY, true);
 		}
 		c->skip_bytes -= n;
 	}
@@ -655,7 +283,7 @@ static void begin_linger(struct conn *c)
 	}
 	c->lingering = true;
 	c->skip_bytes = LINGER_BYTES;
-	set_timer(c, CONN_TIMER_LINGER, true);
+	conn_set_timer(c, CONN_TIMER_LINGER, true);
 }
 
 /* A close with unread input would make the kernel send a reset that can
@@ -678,7 +306,7 @@ static void run_linger(struct conn *c)
 /* One step; false: wait for an event. */
 static bool run_once(struct conn *c)
 {
-	if (!flush_out(c))
+	if (!conn_flush(c))
 		return false;
 	if (c->responding) {
 		if (!c->pushed_back || !c->writable || c->on_ready)
@@ -693,7 +321,7 @@ static bool run_once(struct conn *c)
 	}
 	if (c->turn_bytes >= CONN_TURN_BYTES ||
 	    c->turn_requests >= TURN_REQUESTS) {
-		set_ready(c);
+		conn_set_ready(c);
 		return false;
 	}
 	if (!skip_body(c))
@@ -711,18 +339,19 @@ static void choose_timer(struct conn *c)
 	if (c->lingering)
 		return;
 	if (c->out != NULL || (c->pushed_back && !c->on_ready))
-		set_timer(c, CONN_TIMER_SEND, wrote);
+		conn_set_timer(c, CONN_TIMER_SEND, wrote);
 	else if (c->responding && c->peer_closed && !c->on_ready)
-		set_timer(c, CONN_TIMER_HALF, wrote);
+		conn_set_timer(c, CONN_TIMER_HALF, wrote);
 	else if (c->responding || c->on_ready)
-		set_timer(c, CONN_TIMER_NONE, false);
+		conn_set_timer(c, CONN_TIMER_NONE, false);
 	else if (c->skip_bytes > 0)
-		set_timer(c, CONN_TIMER_BODY, false);
-	else if (!c->used_before || (c->in != NULL &&
-		 head_begun(&c->in->head, c->in->used - c->in->from)))
-		set_timer(c, CONN_TIMER_HEAD, false);
+		conn_set_timer(c, CONN_TIMER_BODY, false);
+	else if (!c->used_before ||
+		 (c->in != NULL &&
+		  head_begun(&c->in->head, c->in->used - c->in->from)))
+		conn_set_timer(c, CONN_TIMER_HEAD, false);
 	else
-		set_timer(c, CONN_TIMER_IDLE, wrote);
+		conn_set_timer(c, CONN_TIMER_IDLE, wrote);
 }
 
 static bool is_idle(const struct conn *c)
@@ -815,7 +444,7 @@ int conn_open(struct conn_host *host, int fd,
 	}
 	host->count++;
 	TAILQ_INSERT_TAIL(&host->all, c, all_link);
-	set_timer(c, CONN_TIMER_HEAD, true);
+	conn_set_timer(c, CONN_TIMER_HEAD, true);
 	return 0;
 }
 
@@ -871,7 +500,7 @@ static void time_out(struct conn *c)
 
 	if (c->timer == CONN_TIMER_SEND) {
 		if (is_reading(c)) {
-			set_timer(c, CONN_TIMER_SEND, true);
+			conn_set_timer(c, CONN_TIMER_SEND, true);
 			return;
 		}
 		/* do not let the kernel go on trying for minutes */
@@ -880,7 +509,7 @@ static void time_out(struct conn *c)
 	}
 	if (c->timer == CONN_TIMER_HALF && c->wrote) {
 		c->wrote = false;
-		set_timer(c, CONN_TIMER_HALF, true);
+		conn_set_timer(c, CONN_TIMER_HALF, true);
 		return;
 	}
 	if (c->timer != CONN_TIMER_LINGER && c->timer != CONN_TIMER_HALF)

@@ -30,7 +30,7 @@
 #define CONN_BODY_MAX    65536u /* of a request; 413 above */
 #define CONN_LINGER_MS   2000u
 #define CONN_HALF_MS     1000u
-#define CONN_HEAD_BUFFER 8192u  /* longest response head */
+#define CONN_HEAD_BUFFER 8192u /* longest response head */
 
 enum conn_timer {
 	CONN_TIMER_HEAD,   /* a request head is arriving */

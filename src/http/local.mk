@@ -1,6 +1,7 @@
 # sources of src/http/
 libreelcache_a_SOURCES += \
 	src/http/conn.c src/http/conn.h \
+	src/http/conn_inner.h src/http/conn_send.c \
 	src/http/sink.h
 libreelcache_a_SOURCES += \
 	src/http/cache_control.c src/http/cache_control.h \

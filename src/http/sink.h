@@ -14,8 +14,8 @@
  * source waits; the sink calls source_ops->writable() once it can take more.
  * gone() tells that the peer has left; the source must not touch the sink
  * after that.  (A call that returned -EPIPE is not that: reset() follows it.)
- * writable() may come without need.  Either is called from the event loop, never from inside a call
- * of the source to the sink.
+ * writable() may come without need.  Either is called from the event loop,
+ * never from inside a call of the source to the sink.
  */
 #ifndef REELCACHE_HTTP_SINK_H
 #define REELCACHE_HTTP_SINK_H

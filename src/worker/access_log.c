@@ -175,8 +175,8 @@ struct access_entry *access_log_begin(struct access_log *log,
 	memcpy(entry->text, text, (size_t)(at - text));
 	/* a slow client holds it for long: no more than it needs */
 	{
-		void *small = realloc(entry, sizeof(*entry) +
-						     (size_t)(at - text));
+		void *small =
+			realloc(entry, sizeof(*entry) + (size_t)(at - text));
 
 		return small != NULL ? small : entry;
 	}

@@ -35,8 +35,8 @@ struct access_facts {
 };
 
 /* 0 or -errno. */
-int access_log_open(struct access_log **out, const char *path, bool json)
-	MUSTCHECK;
+int access_log_open(struct access_log **out, const char *path,
+		    bool json) MUSTCHECK;
 void access_log_close(struct access_log *log);
 
 /* After rotation.  0 or -errno, the old file is kept then. */

@@ -50,8 +50,7 @@ void answer_send(struct desk *desk, struct sink *sink, const struct head *head,
 		entry = access_log_begin(desk->log, head,
 					 sink->ops->peer(sink));
 	rc = send_head(desk, sink, head, a);
-	if (rc == 0 && a->content_type != NULL &&
-	    head->method != METHOD_HEAD) {
+	if (rc == 0 && a->content_type != NULL && head->method != METHOD_HEAD) {
 		rc = sink->ops->bytes(sink, a->body, a->body_bytes);
 		facts.bytes_other = a->body_bytes;
 	}

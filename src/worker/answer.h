@@ -18,8 +18,8 @@ struct answer {
 	int status;
 	const char *content_type; /* NULL: no body, 204 */
 	const char *body;
-	size_t body_bytes;      /* at most SINK_BYTES_MAX */
-	const char *fields;     /* further whole lines with CRLF, or NULL */
+	size_t body_bytes;          /* at most SINK_BYTES_MAX */
+	const char *fields;         /* further whole lines with CRLF, or NULL */
 	struct access_entry *entry; /* already begun, or NULL: begin one */
 };
 

@@ -59,8 +59,9 @@ static uint64_t sum_address(const struct limits *l, const uint8_t *peer)
 			    0)
 			continue;
 		for (unsigned r = 0; r < 2; r++)
-			sum[r] += atomic_load_explicit(&w->addresses[r][cell[r]],
-						       memory_order_relaxed);
+			sum[r] +=
+				atomic_load_explicit(&w->addresses[r][cell[r]],
+						     memory_order_relaxed);
 	}
 	return min_u64(sum[0], sum[1]);
 }

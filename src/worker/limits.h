@@ -32,8 +32,8 @@ void limits_init(struct limits *l, struct segment *seg, uint32_t slot,
 		 uint32_t connections_max, uint32_t address_max);
 
 /* True: counted; limits_leave() once it is closed.  False: over a limit. */
-bool limits_enter(struct limits *l, const uint8_t peer[SINK_PEER_BYTES])
-	MUSTCHECK;
+bool limits_enter(struct limits *l,
+		  const uint8_t peer[SINK_PEER_BYTES]) MUSTCHECK;
 void limits_leave(struct limits *l, const uint8_t peer[SINK_PEER_BYTES]);
 
 #endif

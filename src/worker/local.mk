@@ -8,7 +8,7 @@ libreelcache_a_SOURCES += \
 	src/worker/plan.c src/worker/plan.h \
 	src/worker/routes.c src/worker/routes.h \
 	src/worker/serve.c src/worker/serve.h \
-	src/worker/serves.h \
+	src/worker/serve_head.c src/worker/serves.h \
 	src/worker/wait.c \
 	src/worker/web.c src/worker/web.h \
 	src/worker/worker.c src/worker/worker.h

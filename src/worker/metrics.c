@@ -89,7 +89,8 @@ static void put_ttfb(struct text *t, const struct segment *seg)
 	       "# TYPE reelcache_ttfb_seconds histogram\n");
 	for (unsigned n = 0; n + 1 < SEGMENT_TTFB_BUCKETS; n++) {
 		so_far += bucket[n];
-		put(t, "reelcache_ttfb_seconds_bucket{le=\"%.5g\"} %" PRIu64 "\n",
+		put(t,
+		    "reelcache_ttfb_seconds_bucket{le=\"%.5g\"} %" PRIu64 "\n",
 		    (double)(UINT64_C(250) << n) / 1e6, so_far);
 	}
 	/* the count is the last bucket's: readers want them to agree */

@@ -84,8 +84,8 @@ void plan_make(struct plan *plan, const struct head *head,
 		.now_s = wall_s,
 	};
 
-	plan->body = head->method == METHOD_HEAD ? SINK_BODY_HEAD_ONLY :
-						   SINK_BODY;
+	plan->body =
+		head->method == METHOD_HEAD ? SINK_BODY_HEAD_ONLY : SINK_BODY;
 	plan->parts = 0;
 	plan->body_bytes = 0;
 	plan->span.from = 0;
@@ -144,8 +144,8 @@ void plan_fields(const struct plan *plan, const struct object_record *rec,
 		FIELDS_ADD(f, "Content-Type", text_of(rec, TEXT_CONTENT_TYPE));
 	}
 	if (plan->status == 206 && plan->parts == 0) {
-		size_t n = range_format_content(text, plan->span,
-						rec->size_bytes);
+		size_t n =
+			range_format_content(text, plan->span, rec->size_bytes);
 
 		FIELDS_ADD(f, "Content-Range", slice_make(text, n));
 	}

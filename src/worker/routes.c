@@ -153,8 +153,7 @@ static void serve_proxy(struct desk *desk, struct sink *sink,
 	serve_begin(desk, sink, head, key, name_bytes + 1 + id.bytes);
 }
 
-void routes_serve(struct desk *desk, struct sink *sink,
-		  const struct head *head)
+void routes_serve(struct desk *desk, struct sink *sink, const struct head *head)
 {
 	static const struct slice proxy = { "/proxy/", 7 };
 	struct slice path = head_path(head);

@@ -11,10 +11,9 @@
 #include "worker/answer.h"
 #include "worker/serves.h"
 
-#define RESTARTS_MAX      8u  /* changes of an object before its first byte */
-#define STEPS_IN_VAIN     64u
-#define PART_HEAD_BYTES   512u
-#define STATUS_LEFT       499 /* in the log: the client went first */
+#define RESTARTS_MAX  8u /* changes of an object before its first byte */
+#define STEPS_IN_VAIN 64u
+#define STATUS_LEFT   499 /* in the log: the client went first */
 
 /*
  * One media response, span by span.
@@ -34,7 +33,7 @@
  * begins the work anew; after it, it breaks the response off.
  */
 
-static void drop_request(struct serve *sv)
+void serve_drop_request(struct serve *sv)
 {
 	free(sv->kept);
 	free(sv->record);
@@ -68,8 +67,7 @@ static void log_response(struct serve *sv)
 		.verdict = cache_status_word((enum cache_status_how)sv->how),
 	};
 
-	access_log_end(sv->desk->log, sv->entry, desk_wall_s(sv->desk),
-		       &facts);
+	access_log_end(sv->desk->log, sv->entry, desk_wall_s(sv->desk), &facts);
 	sv->entry = NULL;
 }
 
@@ -80,7 +78,7 @@ static void serve_free(struct serve *sv)
 	wait_reader_close(sv);
 	if (sv->entry != NULL)
 		log_response(sv);
-	drop_request(sv);
+	serve_drop_request(sv);
 	free(sv->parts);
 	if (sv->key_owned)
 		free((char *)sv->key);
@@ -165,8 +163,8 @@ static bool record_newer(const struct object_record *a,
 
 /* An object that had no length: a run that came to its end knows it before
  * the index does. */
-static const struct object_record *
-size_from_runs(struct serve *sv, const struct object_record *rec)
+static const struct object_record *size_from_runs(
+	struct serve *sv, const struct object_record *rec)
 {
 	struct object_record *sized = &sv->desk->serves->sized;
 	struct segment *seg = sv->desk->seg;
@@ -192,10 +190,11 @@ size_from_runs(struct serve *sv, const struct object_record *rec)
 /* From the index or the last reply.  NULL: ask. */
 static const struct object_record *find_record(struct serve *sv)
 {
-	const struct object_record *rec = store_find_object(
-		sv->desk->store, sv->key, sv->key_bytes);
+	const struct object_record *rec =
+		store_find_object(sv->desk->store, sv->key, sv->key_bytes);
 
-	if (rec == NULL || (sv->record != NULL && !record_newer(rec, sv->record)))
+	if (rec == NULL ||
+	    (sv->record != NULL && !record_newer(rec, sv->record)))
 		rec = sv->record;
 	if (rec != NULL && rec->size_bytes == SIZE_UNKNOWN)
 		rec = size_from_runs(sv, rec);
@@ -220,24 +219,6 @@ static void learn_size(struct serve *sv, uint64_t size_bytes)
 	sv->left.to = max_u64(size_bytes, sv->left.from);
 }
 
-/* --- the head ----------------------------------------------------------- */
-
-static void add_cache_status(struct serve *sv, const struct object_record *rec,
-			     struct fields *f)
-{
-	struct cache_status cs = {
-		.how = (enum cache_status_how)sv->how,
-		.stored = (rec->flags & OBJECT_NO_STORE) == 0,
-		.collapsed = sv->collapsed,
-		.has_ttl = true,
-		.ttl_s = rec->fresh_until_s - desk_wall_s(sv->desk),
-	};
-	char text[CACHE_STATUS_BYTES];
-	size_t n = cache_status_format(text, &cs);
-
-	FIELDS_ADD(f, "Cache-Status", slice_make(text, n));
-}
-
 /* Of a 412 or 416: no body of the object. */
 static enum serve_next refuse_by_plan(struct serve *sv, const struct plan *plan,
 				      const struct object_record *rec)
@@ -250,82 +231,6 @@ static enum serve_next refuse_by_plan(struct serve *sv, const struct plan *plan,
 	range_format_unsatisfied(text, rec->size_bytes);
 	snprintf(fields, sizeof(fields), "Content-Range: %s\r\n", text);
 	return refuse(sv, 416, "no byte of the range exists", fields);
-}
-
-static int keep_parts(struct serve *sv, const struct plan *plan,
-		      const struct object_record *rec)
-{
-	const char *type = object_record_text(rec, TEXT_CONTENT_TYPE);
-	size_t spans_bytes = plan->parts * sizeof(plan->spans[0]);
-	size_t type_bytes = strlen(type) + 1;
-	struct serve_parts *parts =
-		malloc(sizeof(*parts) + spans_bytes + type_bytes);
-	char *copy;
-
-	if (parts == NULL)
-		return -ENOMEM;
-	parts->count = plan->parts;
-	parts->at = 0;
-	memcpy(parts->boundary, plan->boundary, sizeof(parts->boundary));
-	memcpy(parts->spans, plan->spans, spans_bytes);
-	copy = (char *)(parts->spans + plan->parts);
-	memcpy(copy, type, type_bytes);
-	parts->content_type = copy;
-	free(sv->parts);
-	sv->parts = parts;
-	return 0;
-}
-
-static int send_part_head(struct serve *sv)
-{
-	struct serve_parts *parts = sv->parts;
-	char text[PART_HEAD_BYTES + LAYOUT_TEXT_BYTES];
-	int n = range_part_head(text, sizeof(text), slice_of(parts->boundary),
-				slice_of(parts->content_type),
-				parts->spans[parts->at], sv->size_bytes);
-
-	must(n > 0);
-	return sv->sink->ops->bytes(sv->sink, text, (size_t)n);
-}
-
-static int send_part_tail(struct serve *sv)
-{
-	char text[PART_HEAD_BYTES];
-	int n = range_part_tail(text, sizeof(text),
-				slice_of(sv->parts->boundary));
-
-	must(n > 0);
-	return sv->sink->ops->bytes(sv->sink, text, (size_t)n);
-}
-
-/* 0, or -errno: nothing more can be said on this sink. */
-static int send_head(struct serve *sv, const struct plan *plan,
-		     const struct object_record *rec)
-{
-	struct desk *desk = sv->desk;
-	struct fields *f;
-	int rc;
-
-	if (plan->parts > 0) {
-		rc = keep_parts(sv, plan, rec);
-		if (rc < 0)
-			return rc;
-	}
-	f = sv->sink->ops->head(sv->sink, plan->status);
-	FIELDS_ADD(f, "Date", slice_make(desk_date(desk, rec->date_s), 29));
-	plan_fields(plan, rec, desk_wall_s(desk), f);
-	add_cache_status(sv, rec, f);
-	fields_raw(f, desk->common, desk->common_bytes);
-	rc = sv->sink->ops->head_end(sv->sink, plan->body, plan->body_bytes);
-	if (rc < 0)
-		return rc;
-	sv->head_sent = true;
-	sv->status = (uint16_t)plan->status;
-	sv->ttfb_us = desk_now_us(desk) - sv->begun_us;
-	answer_count(desk, plan->status);
-	stat_ttfb(desk->stats, sv->ttfb_us);
-	drop_request(sv);
-	return plan->parts > 0 ? send_part_head(sv) : 0;
 }
 
 /* --- the steps ---------------------------------------------------------- */
@@ -451,7 +356,7 @@ static enum serve_next look_for_object(struct serve *sv)
 	if (plan->status >= 400)
 		return refuse_by_plan(sv, plan, rec);
 	if (plan->body != SINK_BODY || plan->body_bytes == 0) {
-		rc = send_head(sv, plan, rec);
+		rc = serve_send_head(sv, plan, rec);
 		if (rc < 0)
 			return head_failed(sv, rc);
 		sv->state = SERVE_DONE;
@@ -459,7 +364,7 @@ static enum serve_next look_for_object(struct serve *sv)
 	}
 	next = look_for_bytes(sv);
 	if (sv->state == SERVE_SEND)
-		rc = send_head(sv, plan, rec);
+		rc = serve_send_head(sv, plan, rec);
 	return rc < 0 ? head_failed(sv, rc) : next;
 }
 
@@ -475,10 +380,11 @@ static enum serve_next next_part(struct serve *sv)
 	}
 	if (++parts->at < parts->count) {
 		sv->left = parts->spans[parts->at];
-		return send_part_head(sv) < 0 ? break_off(sv) : SERVE_GO_ON;
+		return serve_send_part_head(sv) < 0 ? break_off(sv)
+						    : SERVE_GO_ON;
 	}
 	sv->state = SERVE_DONE;
-	return send_part_tail(sv) < 0 ? break_off(sv) : SERVE_GO_ON;
+	return serve_send_part_tail(sv) < 0 ? break_off(sv) : SERVE_GO_ON;
 }
 
 static enum serve_next give_up(struct serve *sv)

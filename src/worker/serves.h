@@ -72,7 +72,7 @@ struct serve {
 	struct access_entry *entry;
 	const char *key; /* the caller's until key_owned */
 
-	struct span left;  /* wanted and not sent yet, of this part */
+	struct span left;   /* wanted and not sent yet, of this part */
 	uint64_t object_no; /* 0 = not known */
 	uint64_t size_bytes;
 	uint64_t run_no;     /* followed now */
@@ -93,21 +93,21 @@ struct serve {
 	uint32_t run_row;
 	uint32_t reader; /* row in the segment */
 	uint16_t key_bytes;
-	uint16_t status;    /* 0 until the head was sent */
-	uint8_t state;      /* enum serve_state */
-	uint8_t wait;       /* enum serve_wait */
-	uint8_t ask_flags;  /* ASK_... of the next ask */
-	uint8_t in_vain;    /* asks since bytes came */
-	uint8_t restarts;   /* generations that went before the head */
-	uint8_t why;        /* enum cache_status_how, should it have to wait */
-	uint8_t how;        /* enum cache_status_how, as it came */
+	uint16_t status;   /* 0 until the head was sent */
+	uint8_t state;     /* enum serve_state */
+	uint8_t wait;      /* enum serve_wait */
+	uint8_t ask_flags; /* ASK_... of the next ask */
+	uint8_t in_vain;   /* asks since bytes came */
+	uint8_t restarts;  /* generations that went before the head */
+	uint8_t why;       /* enum cache_status_how, should it have to wait */
+	uint8_t how;       /* enum cache_status_how, as it came */
 	bool key_owned : 1;
 	bool head_sent : 1;
-	bool waited : 1;    /* for an origin */
+	bool waited : 1;      /* for an origin */
 	bool asked_fresh : 1; /* the record was confirmed for this response */
 	bool collapsed : 1;
 	bool told_to_wait : 1; /* by a reply: for run_row, run_no */
-	bool late : 1;      /* the deadline has passed */
+	bool late : 1;         /* the deadline has passed */
 };
 
 struct serves {
@@ -135,6 +135,17 @@ struct serves {
 
 /* serve.c: runs the machine until it waits or is over. */
 void serve_run(struct serve *sv);
+/* Request and record are not needed any more. */
+void serve_drop_request(struct serve *sv);
+
+/* serve_head.c: */
+
+/* The head, and of several parts that of the first.  -EINVAL, -ENOSPC: it
+ * cannot be, and nothing was sent; else -errno: nothing more can be said. */
+int serve_send_head(struct serve *sv, const struct plan *plan,
+		    const struct object_record *rec) MUSTCHECK;
+int serve_send_part_head(struct serve *sv) MUSTCHECK;
+int serve_send_part_tail(struct serve *sv) MUSTCHECK;
 
 /* wait.c: */
 

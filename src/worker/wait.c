@@ -8,7 +8,7 @@
 #include "worker/serves.h"
 
 #define TOKEN_READER_BITS 16
-#define ASK_VAIN_MAX      4u  /* asks without news before they are slowed */
+#define ASK_VAIN_MAX      4u /* asks without news before they are slowed */
 #define ASK_VAIN_MS       50u
 #define WAIT_GRACE_MS     2000u /* the prefetcher's own time-outs come first */
 

@@ -177,7 +177,8 @@ static int add_folder(struct web *web, int folder_fd, const char *prefix,
 		snprintf(path, sizeof(path), "%s/%s", prefix, entry->d_name);
 		fd = openat(dirfd(dir), entry->d_name,
 			    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0 && (depth == DEPTH_MAX || strlen(path) >= PATH_BYTES)) {
+		if (fd >= 0 &&
+		    (depth == DEPTH_MAX || strlen(path) >= PATH_BYTES)) {
 			close(fd);
 			rc = -ELOOP;
 		} else if (fd >= 0) {

@@ -22,13 +22,13 @@
 #include "worker/serve.h"
 #include "worker/web.h"
 
-#define EXIT_CONFIG      78
-#define ACCEPTS_A_TURN   64
-#define MESSAGES_A_TURN  256
-#define DESCRIPTORS_MAX  512u /* chunk files kept open */
-#define TICK_MS          100u
-#define TICK_IDLE_MS     1000u
-#define SECOND_MS        1000u
+#define EXIT_CONFIG     78
+#define ACCEPTS_A_TURN  64
+#define MESSAGES_A_TURN 256
+#define DESCRIPTORS_MAX 512u /* chunk files kept open */
+#define TICK_MS         100u
+#define TICK_IDLE_MS    1000u
+#define SECOND_MS       1000u
 
 struct worker {
 	struct conn_host host; /* first: a host is its worker */
@@ -71,12 +71,11 @@ static void peer_of(const struct sockaddr_storage *from,
 /* Over a limit: told so as cheaply as can be, with nothing kept. */
 static void turn_away(struct worker *w, int fd)
 {
-	static const char words[] =
-		"HTTP/1.1 503 Service Unavailable\r\n"
-		"Content-Type: application/problem+json\r\n"
-		"Content-Length: 86\r\n"
-		"Retry-After: 1\r\n"
-		"Connection: close\r\n\r\n" AWAY_BODY;
+	static const char words[] = "HTTP/1.1 503 Service Unavailable\r\n"
+				    "Content-Type: application/problem+json\r\n"
+				    "Content-Length: 86\r\n"
+				    "Retry-After: 1\r\n"
+				    "Connection: close\r\n\r\n" AWAY_BODY;
 	_Static_assert(sizeof(AWAY_BODY) - 1 == 86, "as Content-Length says");
 
 	stat_add(w->desk.stats, STAT_connections_refused, 1);
@@ -286,16 +285,15 @@ static int open_base(struct worker *w)
 		return -ENOMEM;
 	/* one thread; and the backend must tell of a peer that leaves */
 	if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0 &&
-	    event_config_require_features(config, EV_FEATURE_ET |
-							  EV_FEATURE_EARLY_CLOSE) ==
-		    0)
+	    event_config_require_features(
+		    config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE) == 0)
 		w->base = event_base_new_with_config(config);
 	event_config_free(config);
 	return w->base != NULL ? 0 : -ENOMEM;
 }
 
-static struct event *add_event(struct worker *w, evutil_socket_t fd,
-			       short what, event_callback_fn run)
+static struct event *add_event(struct worker *w, evutil_socket_t fd, short what,
+			       event_callback_fn run)
 {
 	struct event *ev = event_new(w->base, fd, what | EV_PERSIST, run, w);
 
@@ -420,8 +418,9 @@ static void run_loop(struct worker *w)
 
 	w->host.turn_begun = false;
 	while (!w->leave && !(w->host.draining && w->host.count == 0)) {
-		if (event_base_loop(w->base, EVLOOP_ONCE |
-				    (more ? EVLOOP_NONBLOCK : 0)) < 0) {
+		if (event_base_loop(w->base,
+				    EVLOOP_ONCE |
+					    (more ? EVLOOP_NONBLOCK : 0)) < 0) {
 			log_error("ev=loop_failed");
 			return;
 		}
@@ -443,8 +442,8 @@ static void close_all(struct worker *w)
 	store_close(w->desk.store);
 	web_close(w->desk.web);
 	access_log_close(w->desk.log);
-	for (size_t i = 0;
-	     w->listeners != NULL && i < w->self->listen_count; i++)
+	for (size_t i = 0; w->listeners != NULL && i < w->self->listen_count;
+	     i++)
 		free_event(w->listeners[i]);
 	free(w->listeners);
 	for (size_t i = 0; i < ARRAY_LEN(w->signals); i++)

@@ -134,9 +134,11 @@ static void test_bad_heads(void **state)
 		{ "GET / HTTP/1.1\r\nA: b\r\n c\r\n" HOST, 400 },
 		{ "GET / HTTP/2.0\r\n" HOST, 505 },
 		{ "BREW / HTTP/1.1\r\n" HOST, 501 },
-		{ "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" HOST, 501 },
+		{ "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" HOST,
+		  501 },
 		{ "POST / HTTP/1.1\r\nContent-Length: 1\r\n"
-		  "Content-Length: 2\r\n" HOST, 400 },
+		  "Content-Length: 2\r\n" HOST,
+		  400 },
 		{ "POST / HTTP/1.1\r\nContent-Length: 65537\r\n" HOST, 413 },
 	};
 
@@ -312,7 +314,8 @@ static void test_routes(void **state)
 	rig_read_head(fd, &res);
 	assert_int_equal(res.status, 204);
 	expect_field("\r\nAccess-Control-Allow-Origin: *\r\n");
-	expect_field("\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n");
+	expect_field(
+		"\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n");
 	assert_true(res.length == UINT64_MAX);
 	close(fd);
 	assert_false(rig_has_ask(&rig));
@@ -416,16 +419,15 @@ static void test_access_log(void **state)
 	fd = rig_connect(&rig);
 	rig_send(fd, "GET /proxy/film HTTP/1.1\r\nRange: bytes=1-10\r\n"
 		     "User-Agent: a \"quoted\" \xff one\r\n"
-		     "Referer: http://r/\r\n" HOST
-		     "BAD\r\n\r\n");
+		     "Referer: http://r/\r\n" HOST "BAD\r\n\r\n");
 	rig_expect(fd, &res, 206, 1, 11);
 	expect_status(fd, 400);
 	expect_closed(fd);
 	read_log(log, text, sizeof(text), 2);
 	assert_non_null(strstr(text, "127.0.0.1 - - ["));
-	assert_non_null(strstr(text,
-			       "] \"GET /proxy/film HTTP/1.1\" 206 10 "
-			       "\"http://r/\" \"a \\x22quoted\\x22 \\xff one\" "));
+	assert_non_null(strstr(
+		text, "] \"GET /proxy/film HTTP/1.1\" 206 10 "
+		      "\"http://r/\" \"a \\x22quoted\\x22 \\xff one\" "));
 	assert_non_null(strstr(text, " 10 0 0 hit\n"));
 	assert_non_null(strstr(text, "\" 400 "));
 	assert_int_equal(rename(log, moved), 0);
@@ -471,18 +473,12 @@ static void test_access_log_json(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_bytewise_head),
-		CASE(test_pipelining),
-		CASE(test_http10),
-		CASE(test_bad_heads),
-		CASE(test_timeouts),
-		CASE(test_send_timeout),
-		CASE(test_slow_reader),
-		CASE(test_limits),
-		CASE(test_routes),
-		CASE(test_web),
-		CASE(test_access_log),
-		CASE(test_access_log_json),
+		CASE(test_bytewise_head), CASE(test_pipelining),
+		CASE(test_http10),        CASE(test_bad_heads),
+		CASE(test_timeouts),      CASE(test_send_timeout),
+		CASE(test_slow_reader),   CASE(test_limits),
+		CASE(test_routes),        CASE(test_web),
+		CASE(test_access_log),    CASE(test_access_log_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,9 +102,9 @@ static void test_many_ranges(void **state)
 	at = strstr(res.head, "\r\nContent-Type: multipart/byteranges; "
 			      "boundary=");
 	assert_non_null(at);
-	assert_int_equal(sscanf(strstr(at, "boundary="), "boundary=%63[^\r]",
-				boundary),
-			 1);
+	assert_int_equal(
+		sscanf(strstr(at, "boundary="), "boundary=%63[^\r]", boundary),
+		1);
 	rig_read_body(fd, &res);
 	n = snprintf(want, sizeof(want),
 		     "\r\n--%s\r\nContent-Type: video/mp4\r\n"
@@ -112,7 +112,8 @@ static void test_many_ranges(void **state)
 		     boundary);
 	assert_memory_equal(res.body, want, (size_t)n);
 	rig_check_bytes(res.body + n, 0, 10);
-	assert_non_null(strstr((char *)res.body + res.body_bytes - 40, "--\r\n"));
+	assert_non_null(
+		strstr((char *)res.body + res.body_bytes - 40, "--\r\n"));
 	/* the connection goes on */
 	rig_send(fd, "GET /proxy/many HTTP/1.1\r\nHost: h\r\n"
 		     "Range: bytes=5-6\r\n\r\n");

@@ -204,10 +204,12 @@ static inline void rig_record(struct rig *r, struct object_record *rec,
 	rec->age_s = 5;
 	object_record_clear_texts(rec);
 	assert_int_equal(object_record_set_text(rec, TEXT_ETAG, "\"v1\""), 0);
-	assert_int_equal(object_record_set_text(rec, TEXT_LAST_MODIFIED,
-					"Sun, 06 Nov 1994 08:49:37 GMT"), 0);
-	assert_int_equal(object_record_set_text(rec, TEXT_CONTENT_TYPE,
-						"video/mp4"), 0);
+	assert_int_equal(
+		object_record_set_text(rec, TEXT_LAST_MODIFIED,
+				       "Sun, 06 Nov 1994 08:49:37 GMT"),
+		0);
+	assert_int_equal(
+		object_record_set_text(rec, TEXT_CONTENT_TYPE, "video/mp4"), 0);
 }
 
 /* Bytes [from, to), all of one chunk, to the file of run_no. */
@@ -215,9 +217,9 @@ static inline void rig_write_file(struct rig *r, uint64_t run_no,
 				  uint64_t run_from, uint64_t from, uint64_t to)
 {
 	uint64_t chunk_no = from / RIG_CHUNK;
-	uint64_t file_from = chunk_no * RIG_CHUNK > run_from ?
-				     chunk_no * RIG_CHUNK :
-				     run_from;
+	uint64_t file_from = chunk_no * RIG_CHUNK > run_from
+				     ? chunk_no * RIG_CHUNK
+				     : run_from;
 	static uint8_t bytes[RIG_CHUNK];
 	char name[64];
 	int fd;
@@ -237,9 +239,9 @@ static inline void rig_write_file(struct rig *r, uint64_t run_no,
 		close(ro);
 	}
 	assert_true(fd >= 0);
-	assert_int_equal(pwrite(fd, bytes, to - from,
-				(off_t)(from - file_from)),
-			 (ssize_t)(to - from));
+	assert_int_equal(
+		pwrite(fd, bytes, to - from, (off_t)(from - file_from)),
+		(ssize_t)(to - from));
 	close(fd);
 }
 
@@ -436,8 +438,7 @@ static inline void rig_check_bytes(const uint8_t *bytes, uint64_t from,
 {
 	for (uint64_t off = from; off < to; off++)
 		if (bytes[off - from] != rig_byte(off))
-			fail_msg("byte %llu is wrong",
-				 (unsigned long long)off);
+			fail_msg("byte %llu is wrong", (unsigned long long)off);
 }
 
 static inline void rig_expect(int fd, struct rig_response *res, int status,
@@ -455,7 +456,8 @@ static inline void rig_await_stat(struct rig *r, enum stat_no no,
 				  uint64_t value)
 {
 	for (int i = 0; i < RIG_DEADLINE; i++) {
-		if (atomic_load(&r->seg->stats[SEGMENT_PROC_WORKER0].value[no]) ==
+		if (atomic_load(
+			    &r->seg->stats[SEGMENT_PROC_WORKER0].value[no]) ==
 		    value)
 			return;
 		(void)poll(NULL, 0, 1);

@@ -1,0 +1,314 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+
+#include "http/conn_inner.h"
+
+static bool is_peer_error(int err)
+{
+	return err == EPIPE || err == ECONNRESET || err == ENOTCONN ||
+	       err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH ||
+	       err == ECONNABORTED || err == ENETDOWN;
+}
+
+/* Something waits for the client to read.  In a callback of the connection's
+ * own conn_run() sees to the timer; here it is the source's. */
+static void wait_for_client(struct conn *c)
+{
+	if (c->busy || c->on_ready)
+		return;
+	conn_set_timer(c, CONN_TIMER_SEND, c->wrote);
+	if (c->wrote)
+		c->waited_once = false;
+	c->wrote = false;
+}
+
+/* Keeps what could not be sent. */
+static int keep_out(struct conn *c, const char *bytes, size_t count)
+{
+	char *out;
+
+	if (count > SINK_BYTES_MAX ||
+	    c->out_bytes + count > 2u * SINK_BYTES_MAX) {
+		c->broken = true;
+		return -EPIPE;
+	}
+	out = realloc(c->out, c->out_bytes + count);
+	if (out == NULL) {
+		c->broken = true;
+		return -EPIPE;
+	}
+	memcpy(out + c->out_bytes, bytes, count);
+	c->out = out;
+	c->out_bytes += (uint32_t)count;
+	wait_for_client(c);
+	return 0;
+}
+
+bool conn_flush(struct conn *c)
+{
+	while (c->out != NULL && c->writable && !c->broken) {
+		ssize_t n = send(c->fd, c->out + c->out_sent,
+				 c->out_bytes - c->out_sent, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			c->writable = false;
+		} else if (n < 0) {
+			c->broken = true;
+		} else {
+			c->wrote = true;
+			c->out_sent += (uint32_t)n;
+			if (c->out_sent == c->out_bytes) {
+				free(c->out);
+				c->out = NULL;
+				c->out_sent = 0;
+				c->out_bytes = 0;
+			}
+		}
+	}
+	return c->out == NULL && !c->broken;
+}
+
+/* All of it, now or later.  more: further bytes follow at once. */
+static int send_text(struct conn *c, const char *bytes, size_t count, bool more)
+{
+	ssize_t n;
+
+	if (c->broken)
+		return -EPIPE;
+	if (c->out != NULL || !c->writable)
+		return keep_out(c, bytes, count);
+	do
+		n = send(c->fd, bytes, count,
+			 MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != EAGAIN) {
+		c->broken = true;
+		return -EPIPE;
+	}
+	if (n < 0)
+		n = 0;
+	else
+		c->wrote = true;
+	if ((size_t)n == count)
+		return 0;
+	c->writable = false;
+	return keep_out(c, bytes + n, count - (size_t)n);
+}
+
+static struct fields *conn_head(struct sink *sink, int status)
+{
+	struct conn *c = (struct conn *)sink;
+	struct fields *f = &c->host->fields;
+
+	must(c->responding && !c->head_sent);
+	fields_init(f, c->host->head_bytes, sizeof(c->host->head_bytes));
+	fields_status(f, status);
+	return f;
+}
+
+static void choose_framing(struct conn *c, struct fields *f,
+			   enum sink_body body, uint64_t body_bytes)
+{
+	c->framing = FRAMING_LENGTH;
+	c->body_left = body == SINK_BODY ? body_bytes : 0;
+	if (body == SINK_BODY_NONE)
+		return;
+	if (body_bytes != SIZE_UNKNOWN) {
+		FIELDS_ADD_U64(f, "Content-Length", body_bytes);
+	} else if (!c->http10) {
+		FIELDS_LITERAL(f, "Transfer-Encoding: chunked\r\n");
+		if (body == SINK_BODY)
+			c->framing = FRAMING_CHUNKED;
+	} else if (body == SINK_BODY) {
+		c->framing = FRAMING_CLOSE;
+		c->close_after = true;
+	}
+}
+
+static int conn_head_end(struct sink *sink, enum sink_body body,
+			 uint64_t body_bytes)
+{
+	struct conn *c = (struct conn *)sink;
+	struct fields *f = &c->host->fields;
+	size_t count;
+	int rc;
+
+	choose_framing(c, f, body, body_bytes);
+	if (c->host->draining)
+		c->close_after = true;
+	if (c->close_after)
+		FIELDS_LITERAL(f, "Connection: close\r\n");
+	else if (c->http10)
+		FIELDS_LITERAL(f, "Connection: keep-alive\r\n");
+	rc = fields_end(f, &count);
+	if (rc < 0)
+		return rc;
+	c->head_sent = true;
+	return send_text(c, f->dst, count, c->body_left > 0);
+}
+
+/* The size line of a chunk, with the end of the one before it. */
+static int begin_chunk(struct conn *c, uint64_t count)
+{
+	static const char digits[] = "0123456789abcdef";
+	char line[24];
+	char *at = line + sizeof(line);
+
+	c->chunk_left = count;
+	*--at = '\n';
+	*--at = '\r';
+	do
+		*--at = digits[count & 15];
+	while ((count >>= 4) != 0);
+	if (c->chunk_begun) {
+		*--at = '\n';
+		*--at = '\r';
+	}
+	c->chunk_begun = true;
+	return send_text(c, at, (size_t)(line + sizeof(line) - at), true);
+}
+
+static void body_sent(struct conn *c, uint64_t n)
+{
+	if (c->body_left != SIZE_UNKNOWN)
+		c->body_left -= n;
+	if (c->framing == FRAMING_CHUNKED)
+		c->chunk_left -= n;
+}
+
+static int conn_bytes(struct sink *sink, const void *bytes, size_t count)
+{
+	struct conn *c = (struct conn *)sink;
+	int rc;
+
+	must(c->head_sent && count <= c->body_left);
+	if (count == 0)
+		return 0;
+	if (c->framing == FRAMING_CHUNKED) {
+		must(c->chunk_left == 0);
+		rc = begin_chunk(c, count);
+		if (rc < 0)
+			return rc;
+	}
+	body_sent(c, count);
+	return send_text(c, bytes, count,
+			 c->body_left > 0 && c->framing == FRAMING_LENGTH);
+}
+
+/* May file bytes be sent now, and how many?  0 = push-back. */
+static uint64_t file_allowance(struct conn *c, uint64_t count)
+{
+	if (c->turn_bytes >= CONN_TURN_BYTES) {
+		conn_set_ready(c);
+		return 0;
+	}
+	if (!conn_flush(c) || !c->writable)
+		return 0;
+	count = min_u64(count, CONN_TURN_BYTES - c->turn_bytes);
+	if (c->framing != FRAMING_CHUNKED)
+		return count;
+	if (c->chunk_left == 0 && begin_chunk(c, count) < 0)
+		return 0;
+	return conn_flush(c) ? min_u64(count, c->chunk_left) : 0;
+}
+
+static int64_t push_back(struct conn *c)
+{
+	if (c->broken)
+		return -EPIPE;
+	c->pushed_back = true;
+	wait_for_client(c);
+	return 0;
+}
+
+static int64_t conn_file(struct sink *sink, int fd, uint64_t file_off,
+			 uint64_t count)
+{
+	struct conn *c = (struct conn *)sink;
+	off_t off = (off_t)file_off;
+	ssize_t n;
+
+	must(c->head_sent && count <= c->body_left);
+	count = file_allowance(c, count);
+	if (count == 0)
+		return push_back(c);
+	do
+		n = sendfile(c->fd, fd, &off, count);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		c->wrote = true;
+		c->turn_bytes += (uint32_t)n;
+		body_sent(c, (uint64_t)n);
+		return n;
+	}
+	if (n == 0)
+		return -ENODATA;
+	if (errno == EAGAIN) {
+		c->writable = false;
+		return push_back(c);
+	}
+	if (!is_peer_error(errno))
+		return -EIO;
+	c->broken = true;
+	return -EPIPE;
+}
+
+/* The sink is the connection's again. */
+static void leave_source(struct conn *c)
+{
+	c->responding = false;
+	c->pushed_back = false;
+	c->sink.source = NULL;
+	if (!c->busy)
+		conn_set_ready(c);
+}
+
+static void conn_end(struct sink *sink)
+{
+	struct conn *c = (struct conn *)sink;
+
+	must(c->responding && c->head_sent);
+	if (c->framing == FRAMING_CHUNKED) {
+		must(c->chunk_left == 0);
+		(void)!send_text(c,
+				 c->chunk_begun ? "\r\n0\r\n\r\n" : "0\r\n\r\n",
+				 c->chunk_begun ? 7 : 5, false);
+	} else if (c->framing == FRAMING_LENGTH) {
+		must(c->body_left == 0 || c->broken);
+	}
+	leave_source(c);
+}
+
+static void conn_reset(struct sink *sink)
+{
+	struct conn *c = (struct conn *)sink;
+	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+	must(c->responding);
+	/* where closing means the end, only a reset tells of a fault */
+	if (c->head_sent && c->framing == FRAMING_CLOSE)
+		(void)!setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once,
+				  sizeof(at_once));
+	c->broken = true;
+	leave_source(c);
+}
+
+static const uint8_t *conn_peer(const struct sink *sink)
+{
+	return ((const struct conn *)sink)->peer;
+}
+
+const struct sink_ops conn_sink_ops = {
+	.head = conn_head,
+	.head_end = conn_head_end,
+	.bytes = conn_bytes,
+	.file = conn_file,
+	.end = conn_end,
+	.reset = conn_reset,
+	.peer = conn_peer,
+};
