@@ -55,7 +55,7 @@ static const struct upstream_opts quick = {
 
 static const char *url(const char *path)
 {
-	static char text[8][512];
+	static char text[8][640];
 	static unsigned at;
 	char *dst = text[at++ % ARRAY_LEN(text)];
 
