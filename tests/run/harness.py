@@ -218,7 +218,7 @@ class Reelcache:
 
     def start(self):
         self.launch()
-        until(self.ready, "reelcache is ready", READY_S)
+        until(self.ready, "reelcache is ready", READY_S, 0.005)
         return self
 
     def ready(self):
@@ -411,10 +411,24 @@ class Reelcache:
                      seconds)
 
     def settle(self, obj):
-        """No run any more, and workers find the object by themselves."""
+        """No run any more, and all that came is in the index."""
         self.wait_idle()
         until(lambda: "; hit" in self.get(obj.name, method="HEAD")
               .cache_status, "the record is in the index")
+        if obj.size > 0:
+            until(lambda: self.is_stored(obj), "the bytes are in the index")
+
+    def is_stored(self, obj):
+        """Is a byte of it served by the index, not by a run?"""
+        start = obj.requests[-1].start if obj.requests else 0
+        before = self.stats()
+        self.get(obj.name, range=f"bytes={start}-{start}")
+        now = until(
+            lambda: (s if (s := self.stats())["requests"] > before["requests"]
+                     and sum(s[f"bytes_sent_{k}"] - before[f"bytes_sent_{k}"]
+                             for k in ("cache", "inflight", "origin")) > 0
+                     else None), "the byte is counted")
+        return now["bytes_sent_cache"] > before["bytes_sent_cache"]
 
     def metrics(self):
         res = client.fetch(self.port, "/metrics")

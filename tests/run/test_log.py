@@ -54,7 +54,7 @@ def test_aborted_response(make, origin):
 def test_combined(make, origin):
     server = make(origin, main={"access_log_format": "combined"}).start()
     origin.add("o", 1000)
-    server.get("o", headers={"User-Agent": 'a "quoted" \\ name\x7f'})
+    server.get("o", headers={"User-Agent": 'a "quoted" \\ name\xe4'})
     server.get("o", range="bytes=0-9", headers={"Referer": "http://r/"})
     client.fetch(server.port, "/nothing")
     with server.connect() as conn:
