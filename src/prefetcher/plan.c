@@ -733,6 +733,7 @@ int plan_open(struct plan **out, const struct plan_opts *opts)
 	rc = catalog_open(&plan->cat, &catalog, plan->now_ms);
 	if (rc < 0)
 		goto no_catalog;
+	catalog_tick(plan->cat, plan->now_ms); /* statistics */
 	rc = open_upstream(plan);
 	if (rc < 0)
 		goto no_upstream;

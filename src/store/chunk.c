@@ -91,7 +91,10 @@ int chunk_open(int folder_fd, uint64_t run_no, uint64_t chunk_no)
 	int fd;
 
 	make_name(name, run_no, chunk_no);
-	fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
+	/* the owner alone may ask that reading leaves no trace; that is us */
+	fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOATIME);
+	if (fd < 0 && errno == EPERM)
+		fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -49,12 +49,12 @@ def test_eviction_holds_the_limit(make, origin):
 
 def test_object_larger_than_the_cache(make, origin):
     server = small(make, origin)
-    obj = origin.add("o", 40 * MIB)
+    obj = origin.add("o", 28 * MIB)
     with harness.Watch(server.chunk_bytes) as watch:
         whole(server, obj)
     assert watch.worst <= 16 * MIB
     server.wait_idle()
-    assert server.stats()["origin_bytes"] <= 40 * MIB
+    assert server.stats()["origin_bytes"] <= 28 * MIB
 
 
 def test_two_viewers_of_an_object_larger_than_the_cache(make, origin):
