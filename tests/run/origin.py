@@ -226,8 +226,9 @@ class Origin:
         listener = socket.socket(
             socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # little is buffered, so that what is counted was wanted
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+        # little is buffered, so that what is counted was wanted; with less
+        # than this the loopback's large segments wait for delayed ACKs
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 96 * 1024)
         listener.bind((self.host, self.port))
         listener.listen(256)
         self.port = listener.getsockname()[1]
@@ -458,14 +459,15 @@ class Origin:
                     if obj.file is None else obj.bytes(at, at + step)
                 if chunked:
                     data = b"%x\r\n%s\r\n" % (len(data), data)
+                # counted first: who has the bytes must find them counted
+                with obj.lock:
+                    obj.body_bytes += step
+                    obj.unique.add(at, at + step)
+                request.sent += step
                 conn.sendall(data)
                 at += step
                 request.first_byte_at = request.first_byte_at or \
                     time.monotonic()
-                request.sent += step
-                with obj.lock:
-                    obj.body_bytes += step
-                    obj.unique.add(at - step, at)
             if cut_here == step:
                 self._cut_done(obj)
                 # what was sent shall arrive before the reset

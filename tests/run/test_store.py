@@ -171,7 +171,8 @@ def test_restart_keeps_everything(make, origin):
         assert "; hit" in res.cache_status
         assert res.headers["etag"] == obj.etag
         assert obj.requests == []
-    assert server.stats()["stored_objects"] == len(objects)
+    harness.until(lambda: server.stats()["stored_objects"] == len(objects),
+                  "they are counted")
 
 
 def test_restart_without_an_origin(make, origin):
