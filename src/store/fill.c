@@ -333,7 +333,7 @@ static size_t aligned_bytes(const struct fill *f)
 
 int fill_turn(struct fill *f)
 {
-	bool fast = f->turn_bytes >= FILL_ALIGN;
+	bool fast = f->turn_bytes >= FILL_FAST_BYTES;
 
 	f->turn_bytes = 0;
 	/* more comes at once: its rest is written with that */

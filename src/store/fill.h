@@ -3,8 +3,8 @@
  *
  * Used by: prefetcher.  Bytes are staged (one buffer for all fills: whoever
  * writes next flushes the one before), written by pwrite at the end of a loop
- * turn or when 256 KiB are there, and then published in the run's row.  While
- * bytes come fast, writes end at multiples of 64 KiB.
+ * turn or when it is full, and then published in the run's row.  While
+ * bytes come fast, writes end at multiples of 256 KiB.
  *
  * Where they go: the store; when that is full of what is being read, or the
  * disk fails, or the object must not be kept: the scratch folder, a bounded
@@ -22,8 +22,9 @@
 #include "store/catalog.h"
 #include "util/base.h"
 
-#define FILL_STAGE_BYTES    (256 * KIB)
-#define FILL_ALIGN          (64 * KIB)
+#define FILL_STAGE_BYTES    (512 * KIB)
+#define FILL_ALIGN          (256 * KIB)
+#define FILL_FAST_BYTES     (64 * KIB)
 #define FILL_SCRATCH_CHUNK  ((uint32_t)MIB)
 
 /* A file in the scratch folder. */
@@ -63,8 +64,8 @@ struct fill {
 int fill_begin(struct fill **out, struct catalog *cat, struct object *obj,
 	       uint64_t from_off) MUSTCHECK;
 
-/* All n bytes (at most FILL_STAGE_BYTES - FILL_ALIGN) are taken, or none: -EAGAIN = no
- * room until readers move on; other errors: the fill cannot go on. */
+/* All n bytes (at most FILL_STAGE_BYTES - FILL_ALIGN) are taken, or none:
+ * -EAGAIN = no room until readers move on; other errors: it cannot go on. */
 int fill_write(struct fill *f, const uint8_t *bytes, size_t n) MUSTCHECK;
 
 /* Writes and publishes what is staged.  Errors as fill_write(). */
