@@ -6,7 +6,9 @@ import pytest
 
 import harness
 
-GOOD = """[cache]
+GOOD = """[main]
+admin_socket = {folder}/admin.sock
+[cache]
 path = {folder}/cache
 [listen:main]
 address = 127.0.0.1:{port}
@@ -168,7 +170,7 @@ def test_test_looks_at_what_the_file_names(run, write, tmp_path, what):
     extra = {"user": "user = no-such-user-at-all",
              "log": "error_log = /nowhere/at/all.log",
              "folder": ""}[what]
-    text = good(tmp_path) + f"[main]\n{extra}\n"
+    text = good(tmp_path).replace("[cache]", extra + "\n[cache]")
     if what == "folder":
         (tmp_path / "file").write_text("")
         text = text.replace(f"{tmp_path}/cache", f"{tmp_path}/file/cache")
