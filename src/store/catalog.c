@@ -924,8 +924,7 @@ static void adopt_run(struct catalog *cat, struct load *ld, uint32_t row)
 			cat->used_bytes += chunk_disk_bytes(span_len(span));
 		from = span.to;
 	}
-	inflight_commit_done(in);
-	inflight_end(in);
+	inflight_commit_done(in); /* without new records this frees it */
 	log_info("ev=run_adopted key=%s run=%llu to=%llu", obj->key,
 		 (unsigned long long)run_no, (unsigned long long)to);
 }

@@ -364,6 +364,44 @@ static void test_successor_takes_over(void **state)
 	store_close(st);
 }
 
+/* The writer dies when all is committed but its row is not empty yet. */
+static void test_successor_finds_all_committed(void **state)
+{
+	struct fixture *fx = *state;
+	enum store_find why;
+	struct object *obj;
+	struct store *st;
+	int status;
+	pid_t pid;
+
+	catalog_close(fx->cat);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct pollfd p;
+		struct fill *f;
+
+		open_catalog(fx);
+		obj = add_object(fx, KEY, MIB);
+		f = begin(fx, obj, 0);
+		p = (struct pollfd){ catalog_bell(fx->cat), POLLIN, 0 };
+		if (put(f, CHUNK_BYTES) == 0 && poll(&p, 1, 5000) == 1)
+			kill(getpid(), SIGKILL);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_not_equal(atomic_load(&fx->seg->runs[0].object_no), 0);
+	open_catalog(fx);
+	assert_int_equal(atomic_load(&fx->seg->runs[0].object_no), 0);
+	obj = catalog_find(fx->cat, KEY, strlen(KEY));
+	assert_non_null(obj);
+	st = open_store(fx);
+	assert_int_equal(read_bytes(fx, st, obj->record, 0, CHUNK_BYTES, &why),
+			 CHUNK_BYTES);
+	store_close(st);
+}
+
 static void add_chunks(struct fixture *fx, uint64_t bytes)
 {
 	struct object *obj = add_object(fx, KEY, bytes);
@@ -572,6 +610,7 @@ int main(void)
 		CASE(test_the_limit_holds),
 		CASE(test_full_means_unstored),
 		CASE(test_successor_takes_over),
+		CASE(test_successor_finds_all_committed),
 		CASE(test_unclean_stop),
 		CASE(test_clean_stop_is_trusted),
 		CASE(test_orphans_and_missing_files),
