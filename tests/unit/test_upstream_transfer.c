@@ -792,12 +792,15 @@ static void test_long_pause(void **state)
 		used = s.used;
 		run_ms(quick.stall_timeout_ms * 2);
 		assert_int_equal(s.used, used);
-		assert_int_equal(s.ends, 0);
 		if (where[i] != IN_TURN)
 			assert_int_equal(used, 0);
-		transfer_resume(s.t);
-		assert_int_equal(s.used, used);
-		run_until(s.ends == 1);
+		/* all bytes may have come in the turn before the pause */
+		assert_int_equal(s.ends, used == ORIGIN_BYTES);
+		if (s.ends == 0) {
+			transfer_resume(s.t);
+			assert_int_equal(s.used, used);
+			run_until(s.ends == 1);
+		}
 		expect_end(&s, TRANSFER_DONE);
 		expect_bytes(&s, 0, ORIGIN_BYTES);
 		fini(&s);
