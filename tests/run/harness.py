@@ -461,7 +461,8 @@ class Reelcache:
                 except OSError:
                     continue
                 if stat.S_ISREG(st.st_mode):
-                    files[path] = max(st.st_size, st.st_blocks * 512)
+                    # whole blocks; a file system's own are not counted
+                    files[path] = -(-st.st_size // 4096) * 4096
         # what is still there has been there at the same time
         return {p: n for p, n in files.items() if os.path.lexists(p)}
 

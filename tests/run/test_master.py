@@ -288,7 +288,7 @@ def test_notify(make, origin):
     server.env = {"NOTIFY_SOCKET": notify.path}
     server.launch()
     notify.wait("READY=1")
-    assert server.ready()
+    harness.until(server.ready, "it is ready as it has said", 1)
     server.signal(signal.SIGHUP)
     lines = notify.wait("RELOADING=1")
     assert any(re.fullmatch(r"MONOTONIC_USEC=\d+", line) for line in lines)
