@@ -23,7 +23,7 @@ struct child {
 	uint32_t slot;         /* worker: 0 .. SEGMENT_WORKERS-1 */
 	const int *listen_fds; /* worker: its own listening sockets */
 	size_t listen_count;
-	int admin_fd;          /* prefetcher: listening unix socket, or -1 */
+	int admin_fd; /* prefetcher: listening unix socket, or -1 */
 };
 
 /* Returns the exit status.  Called in the child, after privileges went. */

@@ -14,11 +14,11 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define PAGE_DEFAULT   200u
-#define PAGE_MAX       1000u
-#define OBJECT_BYTES   4096u /* an object in JSON, at most (texts are short) */
-#define ANSWER_BYTES   (64 * KIB)
-#define TIMEOUT_S      10
+#define PAGE_DEFAULT 200u
+#define PAGE_MAX     1000u
+#define OBJECT_BYTES 4096u /* an object in JSON, at most (texts are short) */
+#define ANSWER_BYTES (64 * KIB)
+#define TIMEOUT_S    10
 
 struct admin {
 	struct evhttp *http;
@@ -298,7 +298,7 @@ static void put_ended_rows(struct json *j, struct catalog *cat)
 		    (run.flags & SEGMENT_RUN_ACTIVE) != 0)
 			continue;
 		key = "";
-		HASH_ITER(by_key, cat->objects, obj, next)
+		HASH_ITER (by_key, cat->objects, obj, next)
 			if (obj->record != NULL &&
 			    obj->record->object_no == run.object_no)
 				key = obj->key;
@@ -325,8 +325,8 @@ static void get_inflight(struct admin *ad, struct answer *an)
 		return;
 	json_key(&an->json, "runs");
 	json_array(&an->json);
-	TAILQ_FOREACH(t, &ad->plan->titles, link)
-		TAILQ_FOREACH(run, &t->runs, link)
+	TAILQ_FOREACH (t, &ad->plan->titles, link)
+		TAILQ_FOREACH (run, &t->runs, link)
 			put_run(&an->json, t, run);
 	put_ended_rows(&an->json, ad->plan->cat);
 	json_array_end(&an->json);

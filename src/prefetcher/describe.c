@@ -55,8 +55,7 @@ int describe_head(const struct transfer_head *head,
 	rec->fresh_until_s = fresh.fresh_until_s;
 	rec->chunk_bytes = (uint32_t)cache->chunk;
 	if (source->ignore_cache_control)
-		rec->fresh_until_s =
-			now_s + (int64_t)(cache->freshness / 1000);
+		rec->fresh_until_s = now_s + (int64_t)(cache->freshness / 1000);
 	else if (!fresh.may_store)
 		rec->flags |= OBJECT_NO_STORE;
 	if (fresh.must_revalidate && !source->ignore_cache_control)
@@ -135,6 +134,6 @@ bool describe_stale_ok(const struct object_record *rec,
 {
 	if ((rec->flags & OBJECT_MUST_REVALIDATE) != 0)
 		return false;
-	return now_s < rec->fresh_until_s +
-			       (int64_t)(cache->stale_if_error / 1000);
+	return now_s <
+	       rec->fresh_until_s + (int64_t)(cache->stale_if_error / 1000);
 }

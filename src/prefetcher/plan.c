@@ -11,7 +11,7 @@
 
 #define READERS_AGE_MS 10
 #define SWEEP_MS       1000
-#define TITLE_MS       10000 /* how long an unused title is kept */
+#define TITLE_MS       10000              /* how long an unused title is kept */
 #define WAITER_MS      (3 * ASK_RETRY_MS) /* its worker no longer asks */
 #define VERSION_TEXT   PACKAGE_NAME "/" PACKAGE_VERSION
 
@@ -231,7 +231,7 @@ static enum verdict decide_stale(struct title *t, struct waiter *w)
 		}
 		return fail(t, &w->ask, false);
 	}
-	TAILQ_FOREACH(run, &t->runs, link)
+	TAILQ_FOREACH (run, &t->runs, link)
 		if (run->revalidate)
 			return WAIT;
 	if (want.from_off >= t->obj->record->size_bytes)
@@ -259,7 +259,7 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 	struct run_want want = { .from_off = off, .want_to = w->ask.want_to };
 	struct run *run;
 
-	TAILQ_FOREACH(run, &t->runs, link) {
+	TAILQ_FOREACH (run, &t->runs, link) {
 		if (run->revalidate || !run_will_reach(run, off))
 			continue;
 		run_wanted(run, off, w->ask.want_to);
@@ -271,17 +271,17 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 	if (failing(t))
 		return fail(t, &w->ask, true);
 	want.end_off = catalog_next_present(t->obj, off);
-	TAILQ_FOREACH(run, &t->runs, link)
+	TAILQ_FOREACH (run, &t->runs, link)
 		if (run->fill != NULL && run->fill->from_off > off)
-			want.end_off = min_u64(want.end_off,
-					       run->fill->from_off);
+			want.end_off =
+				min_u64(want.end_off, run->fill->from_off);
 	return start(t, w, &want);
 }
 
 static bool wants_revalidation(const struct title *t, const struct waiter *w)
 {
-	return (w->ask.flags & ASK_REVALIDATE) != 0 &&
-	       w->ask.generation == 0 && t->confirmations == w->confirmations &&
+	return (w->ask.flags & ASK_REVALIDATE) != 0 && w->ask.generation == 0 &&
+	       t->confirmations == w->confirmations &&
 	       !describe_fresh(t->obj->record, plan_wall_s());
 }
 
@@ -366,7 +366,7 @@ static struct waiter *find_waiter(struct title *t, const struct ask *ask)
 {
 	struct waiter *w;
 
-	TAILQ_FOREACH(w, &t->waiters, link)
+	TAILQ_FOREACH (w, &t->waiters, link)
 		if (w->ask.token == ask->token && w->ask.slot == ask->slot)
 			return w;
 	return NULL;
@@ -375,9 +375,8 @@ static struct waiter *find_waiter(struct title *t, const struct ask *ask)
 /* What must not be stored serves those who ask while it arrives, no more. */
 static bool is_spent(const struct title *t, const struct ask *ask)
 {
-	return t->obj->record != NULL && !t->obj->kept &&
-	       ask->object_no == 0 && TAILQ_EMPTY(&t->runs) &&
-	       TAILQ_EMPTY(&t->waiters);
+	return t->obj->record != NULL && !t->obj->kept && ask->object_no == 0 &&
+	       TAILQ_EMPTY(&t->runs) && TAILQ_EMPTY(&t->waiters);
 }
 
 static void purge_title(struct title *t, struct plan_purged *out)
@@ -386,7 +385,7 @@ static void purge_title(struct title *t, struct plan_purged *out)
 	struct object *obj = t->obj;
 	struct run *run;
 
-	TAILQ_FOREACH(run, &t->runs, link)
+	TAILQ_FOREACH (run, &t->runs, link)
 		out->runs++;
 	close_title(t);
 	catalog_purge(plan->cat, obj, true, &out->chunks, &out->bytes);
@@ -494,7 +493,7 @@ static uint64_t first_missing(const struct title *t, uint64_t off)
 
 		if (ex != NULL)
 			to = ex->span.to;
-		TAILQ_FOREACH(run, &t->runs, link)
+		TAILQ_FOREACH (run, &t->runs, link)
 			if (run->fill != NULL && run->fill->from_off <= off &&
 			    off < run->fill->to_off)
 				to = max_u64(to, run->fill->to_off);
@@ -532,7 +531,7 @@ void plan_count_readers(struct title *t, uint64_t max_age_ms)
 	struct run *run;
 	size_t count;
 
-	TAILQ_FOREACH(run, &t->runs, link) {
+	TAILQ_FOREACH (run, &t->runs, link) {
 		run->readers = 0;
 		run->readers_min_off = UINT64_MAX;
 		run->readers_max_off = 0;
@@ -549,10 +548,10 @@ void plan_count_readers(struct title *t, uint64_t max_age_ms)
 			missing_from = rows[n].pos_off;
 			missing_off = first_missing(t, rows[n].pos_off);
 		}
-		TAILQ_FOREACH(run, &t->runs, link)
+		TAILQ_FOREACH (run, &t->runs, link)
 			count_for_run(run, &rows[n], missing_off);
 	}
-	TAILQ_FOREACH(run, &t->runs, link)
+	TAILQ_FOREACH (run, &t->runs, link)
 		if (run->readers > 0)
 			run->limit_off =
 				run->readers_max_off + plan->lead_bytes;
@@ -664,7 +663,7 @@ void plan_purge(struct plan *plan, const char *key, const char *id,
 	struct object *obj, *next;
 
 	*out = (struct plan_purged){ 0 };
-	HASH_ITER(by_key, plan->cat->objects, obj, next)
+	HASH_ITER (by_key, plan->cat->objects, obj, next)
 		if (matches(obj, key, id))
 			purge_object(plan, obj, out);
 	log_info("ev=purge key=%s id=%s objects=%llu chunks=%llu bytes=%llu",
@@ -691,8 +690,8 @@ static int open_upstream(struct plan *plan)
 		.stall_timeout_ms = (uint32_t)conf->stall_timeout,
 		.connections = conf->connections,
 		.redirects = conf->redirects,
-		.user_agent = conf->user_agent[0] != '\0' ? conf->user_agent :
-							    VERSION_TEXT,
+		.user_agent = conf->user_agent[0] != '\0' ? conf->user_agent
+							  : VERSION_TEXT,
 		.ca_file = conf->ca_file,
 	};
 

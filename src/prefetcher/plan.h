@@ -35,8 +35,8 @@ struct plan_opts {
 struct waiter {
 	TAILQ_ENTRY(waiter) link;
 	uint64_t confirmations; /* of the title, when it first asked */
-	uint64_t seen_ms;  /* last asked: workers ask again while they wait */
-	bool started;      /* this ask started a run */
+	uint64_t seen_ms; /* last asked: workers ask again while they wait */
+	bool started;     /* this ask started a run */
 	struct ask ask;
 };
 
@@ -66,7 +66,8 @@ struct plan {
 	TAILQ_HEAD(, title) titles; /* those in use */
 	uint64_t now_ms;
 	uint64_t swept_ms;
-	uint64_t lead_bytes; /* [cache] lead, but no more than the cache bears */
+	uint64_t
+		lead_bytes; /* [cache] lead, but no more than the cache bears */
 	uint32_t runs;
 	uint32_t waiters;
 	uint32_t title_count;

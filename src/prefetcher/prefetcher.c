@@ -14,11 +14,11 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define TICK_BUSY_MS   20
-#define TICK_IDLE_MS   500
-#define ASKS_PER_TURN  256
-#define LOCK_WAIT_MS   10000 /* a predecessor may still be committing */
-#define EXIT_CONFIG    78
+#define TICK_BUSY_MS  20
+#define TICK_IDLE_MS  500
+#define ASKS_PER_TURN 256
+#define LOCK_WAIT_MS  10000 /* a predecessor may still be committing */
+#define EXIT_CONFIG   78
 
 struct prefetcher {
 	const struct child *self;
@@ -138,8 +138,8 @@ static int open_plan(struct prefetcher *pf)
 	if (rc < 0)
 		log_error("ev=store_failed path=%s errno=%d why=\"%s\"",
 			  pf->self->conf->cache.path, -rc,
-			  rc == -EBUSY ? "another instance uses it" :
-					 strerror(-rc));
+			  rc == -EBUSY ? "another instance uses it"
+				       : strerror(-rc));
 	return rc;
 }
 

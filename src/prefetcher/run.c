@@ -12,15 +12,15 @@
 #include "upstream/template.h"
 #include "util/log.h"
 
-#define RETRY_FIRST_MS 100
-#define RETRY_LAST_MS  2000
-#define ASKED_MS       300   /* how long an ask counts as a reader */
+#define RETRY_FIRST_MS    100
+#define RETRY_LAST_MS     2000
+#define ASKED_MS          300 /* how long an ask counts as a reader */
 #define RETRY_AFTER_MAX_S 3600
-#define PAUSED_MS      10000 /* a transfer paused longer is given up */
-#define FIRST_BYTES    (4 * MIB) /* before a reader's row is seen */
-#define ANEW_MAX       3 /* an origin whose validator changes each time */
-#define NEAR_BYTES     (64 * KIB)
-#define READERS_AGE_MS 5
+#define PAUSED_MS         10000     /* a transfer paused longer is given up */
+#define FIRST_BYTES       (4 * MIB) /* before a reader's row is seen */
+#define ANEW_MAX          3 /* an origin whose validator changes each time */
+#define NEAR_BYTES        (64 * KIB)
+#define READERS_AGE_MS    5
 
 static struct plan *plan_of(const struct run *run)
 {
@@ -117,9 +117,9 @@ static void retry_later(struct run *run, uint64_t at_least_ms)
 	if (run->fault_ms == 0)
 		run->fault_ms = now_ms;
 	run->retry_ms = now_ms + max_u64(run->delay_ms, at_least_ms);
-	run->delay_ms = run->delay_ms == 0 ?
-				RETRY_FIRST_MS :
-				min_u64(run->delay_ms * 2, RETRY_LAST_MS);
+	run->delay_ms = run->delay_ms == 0
+				? RETRY_FIRST_MS
+				: min_u64(run->delay_ms * 2, RETRY_LAST_MS);
 	run->state = RUN_RETRY;
 	run->paused = run->no_room = false;
 }
@@ -142,9 +142,8 @@ static void fault(struct run *run, uint32_t status, const char *reason)
 	if (t->obj->record != NULL && !run->revalidate &&
 	    !patience_is_over(run)) {
 		retry_later(run, 0);
-		log_info("ev=run_retry key=%s off=%llu why=\"%s\"",
-			 t->obj->key, (unsigned long long)run_next_off(run),
-			 reason);
+		log_info("ev=run_retry key=%s off=%llu why=\"%s\"", t->obj->key,
+			 (unsigned long long)run_next_off(run), reason);
 		return;
 	}
 	log_warning("ev=run_failed key=%s off=%llu status=%u why=\"%s\"",
@@ -252,8 +251,9 @@ static enum transfer_next on_content(struct run *run,
 	}
 	if (rc < 0) {
 		plan_failed(t, 502, conf_of(run)->cache.negative, 0,
-			    rc == -EINVAL ? "the origin encodes the body or hides its size" :
-					    "the answer's fields are too long");
+			    rc == -EINVAL ? "the origin encodes the body or "
+					    "hides its size"
+					  : "the answer's fields are too long");
 		return stop(run);
 	}
 	plan_confirmed(t);
@@ -300,8 +300,8 @@ static enum transfer_next on_confirmed(struct run *run,
 				 sizeof(full->last_modified), "%s",
 				 object_record_text(rec, TEXT_LAST_MODIFIED));
 		full->content_encoding[0] = '\0';
-		rc = describe_head(full, t->source, &conf_of(run)->cache,
-				   now_s, now_s, &fresh);
+		rc = describe_head(full, t->source, &conf_of(run)->cache, now_s,
+				   now_s, &fresh);
 	}
 	if (rc == 0) {
 		describe_confirm(rec, &fresh);
@@ -418,7 +418,7 @@ static uint64_t border(const struct run *run, uint64_t off)
 	uint64_t to = catalog_next_present(run->title->obj, off);
 	const struct run *other;
 
-	TAILQ_FOREACH(other, &run->title->runs, link) {
+	TAILQ_FOREACH (other, &run->title->runs, link) {
 		if (other == run || other->fill == NULL)
 			continue;
 		if (other->fill->from_off <= off &&
@@ -438,7 +438,7 @@ static uint64_t skip_present(const struct run *run, uint64_t off)
 
 	if (ex != NULL)
 		return ex->span.to;
-	TAILQ_FOREACH(other, &run->title->runs, link)
+	TAILQ_FOREACH (other, &run->title->runs, link)
 		if (other != run && other->fill != NULL &&
 		    other->fill->from_off <= off &&
 		    off < fill_next_off(other->fill))
@@ -476,8 +476,8 @@ static int take(struct run *run, const uint8_t *bytes, size_t n)
 	int rc = 0;
 
 	if (begun)
-		rc = fill_begin(&run->fill, plan_of(run)->cat,
-				run->title->obj, run->pos_off);
+		rc = fill_begin(&run->fill, plan_of(run)->cat, run->title->obj,
+				run->pos_off);
 	if (rc < 0)
 		return rc;
 	if (begun)
@@ -504,8 +504,8 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 			end_fill(run);
 			if (!run->whole)
 				return stop(run);
-			run->pos_off = min_u64(
-				to, skip_present(run, run->pos_off));
+			run->pos_off =
+				min_u64(to, skip_present(run, run->pos_off));
 			continue;
 		}
 		if (at_limit(run)) {
@@ -539,7 +539,8 @@ static void on_turn(void *ctx)
 	struct run *run = ctx;
 
 	if (run->fill != NULL)
-		(void)!fill_turn(run->fill); /* no room: the next write says so */
+		(void)!fill_turn(
+			run->fill); /* no room: the next write says so */
 }
 
 /* ---- the end of a transfer ---- */
@@ -781,8 +782,7 @@ void run_tick(struct run *run)
 	} else if (run->limit_off == SIZE_UNKNOWN ||
 		   run->pos_off + lead / 4 <= run->limit_off) {
 		resume(run);
-	} else if (plan->now_ms - run->paused_ms >= PAUSED_MS &&
-		   !run->whole) {
+	} else if (plan->now_ms - run->paused_ms >= PAUSED_MS && !run->whole) {
 		run_end(run); /* its connection is better used elsewhere */
 	}
 }

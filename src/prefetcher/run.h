@@ -33,7 +33,7 @@ enum run_state {
 };
 
 struct run {
-	TAILQ_ENTRY(run) link;     /* in its title */
+	TAILQ_ENTRY(run) link; /* in its title */
 	struct title *title;
 	struct transfer *transfer; /* NULL in RUN_RETRY */
 	struct fill *fill;         /* NULL: nothing to be written right now */
@@ -49,19 +49,19 @@ struct run {
 	bool revalidate;     /* asks whether the object is still the same */
 	bool whole;          /* the origin sends all of it, from 0 */
 	bool paused;
-	bool no_room;        /* paused by the store, not by limit_off */
-	uint8_t anew;        /* times that it began anew */
-	bool restart;        /* its transfer was stopped to begin anew */
-	bool ended;          /* its transfer was stopped: nothing more to do */
+	bool no_room; /* paused by the store, not by limit_off */
+	uint8_t anew; /* times that it began anew */
+	bool restart; /* its transfer was stopped to begin anew */
+	bool ended;   /* its transfer was stopped: nothing more to do */
 	uint64_t started_ms;
-	uint64_t asked_ms;   /* last time that an ask was led here */
+	uint64_t asked_ms; /* last time that an ask was led here */
 	uint64_t paused_ms;
-	uint64_t body_ms;    /* first body byte of this transfer */
-	uint64_t body_bytes; /* of this transfer */
+	uint64_t body_ms;      /* first body byte of this transfer */
+	uint64_t body_bytes;   /* of this transfer */
 	uint64_t furthest_off; /* pos_off at the faults so far */
-	uint64_t fault_ms;   /* first fault that got no further; 0 = none */
-	uint64_t retry_ms;   /* RUN_RETRY: when */
-	uint64_t delay_ms;   /* RUN_RETRY: how long the next wait is */
+	uint64_t fault_ms;     /* first fault that got no further; 0 = none */
+	uint64_t retry_ms;     /* RUN_RETRY: when */
+	uint64_t delay_ms;     /* RUN_RETRY: how long the next wait is */
 	/* readers, as the last look saw them */
 	uint64_t readers;
 	uint64_t readers_min_off;

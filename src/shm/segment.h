@@ -20,11 +20,11 @@
 
 #include "util/base.h"
 
-#define SEGMENT_VERSION 1u
-#define SEGMENT_WORKERS 64u    /* slots: twice the most workers, for reloads */
-#define SEGMENT_RUNS    1024u  /* ranges that arrive at the same time */
-#define SEGMENT_READERS 16384u /* media responses at a time, per worker */
-#define SEGMENT_TOUCHES 16384u /* a power of two */
+#define SEGMENT_VERSION       1u
+#define SEGMENT_WORKERS       64u /* slots: twice the most workers, for reloads */
+#define SEGMENT_RUNS          1024u  /* ranges that arrive at the same time */
+#define SEGMENT_READERS       16384u /* media responses at a time, per worker */
+#define SEGMENT_TOUCHES       16384u /* a power of two */
 #define SEGMENT_ADDRESS_CELLS 8192u
 
 enum stat_no {
@@ -57,7 +57,7 @@ struct segment_run {
 	_Atomic uint64_t kept_off;   /* scratch: earlier bytes are gone again */
 	_Atomic uint64_t size_bytes; /* of the object; SIZE_UNKNOWN */
 	_Atomic uint32_t chunk_bytes;
-	_Atomic uint32_t flags;      /* SEGMENT_RUN_... */
+	_Atomic uint32_t flags; /* SEGMENT_RUN_... */
 };
 _Static_assert(sizeof(struct segment_run) == 64, "shared layout, version 1");
 
@@ -122,8 +122,8 @@ enum segment_proc_no {
 
 /* Written by the master. */
 struct segment_proc {
-	_Atomic uint32_t pid;      /* 0 = not running */
-	_Atomic uint32_t ready;    /* it said so over its master's inbox */
+	_Atomic uint32_t pid;   /* 0 = not running */
+	_Atomic uint32_t ready; /* it said so over its master's inbox */
 	_Atomic uint32_t draining;
 	_Atomic uint32_t restarts;
 	_Atomic uint64_t since_ms;
@@ -134,8 +134,9 @@ struct segment {
 	uint32_t unused;
 	struct segment_proc procs[SEGMENT_PROCS];
 	/* prefetcher: */
-	_Atomic uint32_t store_epoch; /* chunks of older ones need a CRC check */
-	_Atomic uint32_t runs_top;    /* rows from here on were never used */
+	_Atomic uint32_t
+		store_epoch;       /* chunks of older ones need a CRC check */
+	_Atomic uint32_t runs_top; /* rows from here on were never used */
 	_Atomic uint64_t prefetcher_lives; /* grows by one per new prefetcher */
 	/* objects whose record in the index is about to be replaced by another
 	 * version or deleted: while it is not 0 workers ask */
@@ -170,10 +171,10 @@ static inline void stat_add(struct segment_stats *row, enum stat_no no,
 			    uint64_t n)
 {
 	/* one writer per row: no locked instruction is needed */
-	atomic_store_explicit(&row->value[no],
-			      atomic_load_explicit(&row->value[no],
-						   memory_order_relaxed) + n,
-			      memory_order_relaxed);
+	atomic_store_explicit(
+		&row->value[no],
+		atomic_load_explicit(&row->value[no], memory_order_relaxed) + n,
+		memory_order_relaxed);
 }
 
 static inline void stat_set(struct segment_stats *row, enum stat_no no,

@@ -571,7 +571,7 @@ uint64_t catalog_verify_all(struct catalog *cat)
 	struct extent *ex;
 
 	cat->verify_good = cat->verify_bad = 0;
-	TAILQ_FOREACH(ex, &cat->queue, queue) {
+	TAILQ_FOREACH (ex, &cat->queue, queue) {
 		if (ex->to_check)
 			continue;
 		ex->to_check = true;
@@ -601,8 +601,8 @@ void catalog_check_file(struct catalog *cat, struct extent *ex)
 	bytes = chunk_size(cat->chunks_fd, ex->run_no, chunk_no_of(ex));
 	if (bytes >= 0 && (uint64_t)bytes >= span_len(ex->span))
 		return;
-	log_warning("ev=chunk_damaged key=%s from=%llu why=%s",
-		    ex->object->key, (unsigned long long)ex->span.from,
+	log_warning("ev=chunk_damaged key=%s from=%llu why=%s", ex->object->key,
+		    (unsigned long long)ex->span.from,
 		    bytes < 0 ? "gone" : "short");
 	stat_add(cat->opts.stats, STAT_damaged_chunks, 1);
 	drop_extent(cat, ex);
@@ -741,8 +741,7 @@ void catalog_tick(struct catalog *cat, uint64_t now_ms)
 	stat_set(stats, STAT_stored_bytes, cat->used_bytes);
 	stat_set(stats, STAT_scratch_bytes, cat->scratch_used);
 	stat_set(stats, STAT_stored_chunks, cat->extents);
-	stat_set(stats, STAT_stored_objects,
-		 HASH_CNT(by_key, cat->objects));
+	stat_set(stats, STAT_stored_objects, HASH_CNT(by_key, cat->objects));
 }
 
 /* ---- opening ---- */
@@ -808,7 +807,7 @@ static int list_by_no(struct load *ld)
 			   sizeof(*ld->by_no));
 	if (ld->by_no == NULL)
 		return -ENOMEM;
-	HASH_ITER(by_key, ld->cat->objects, obj, next)
+	HASH_ITER (by_key, ld->cat->objects, obj, next)
 		if (obj->record != NULL)
 			ld->by_no[ld->count++] = obj;
 	qsort(ld->by_no, ld->count, sizeof(*ld->by_no), order_by_no);
@@ -837,9 +836,9 @@ static void load_extent(void *ctx, uint64_t object_no, uint32_t generation,
 			       .run_no = rec->run_no,
 			       .crc = rec->crc,
 			       .epoch = rec->epoch,
-			       .state = rec->epoch == cat->epoch ?
-						EXTENT_READY :
-						EXTENT_SUSPECT };
+			       .state = rec->epoch == cat->epoch
+						? EXTENT_READY
+						: EXTENT_SUSPECT };
 	struct extent *ex;
 
 	raise_to(&cat->opts.seg->next_run_no, rec->run_no + 1);
@@ -912,8 +911,8 @@ static void adopt_run(struct catalog *cat, struct load *ld, uint32_t row)
 	while (from < to) {
 		uint64_t chunk_no = from / obj->record->chunk_bytes;
 		struct span span = {
-			from, min_u64(to, (chunk_no + 1) *
-						  obj->record->chunk_bytes)
+			from,
+			min_u64(to, (chunk_no + 1) * obj->record->chunk_bytes)
 		};
 		uint32_t crc;
 
@@ -969,8 +968,8 @@ static bool found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
 	struct file key = { run_no, chunk_no, NULL, false }, *file;
 
 	raise_to(&fs->cat->opts.seg->next_run_no, run_no + 1);
-	file = fs->count == 0 ? NULL :
-				bsearch(&key, fs->files, fs->count,
+	file = fs->count == 0 ? NULL
+			      : bsearch(&key, fs->files, fs->count,
 					sizeof(*fs->files), order_files);
 	if (file != NULL && bytes >= span_len(file->extent->span)) {
 		file->found = true;
@@ -991,10 +990,9 @@ static int match_files(struct catalog *cat)
 	fs.files = calloc(cat->extents + 1, sizeof(*fs.files));
 	if (fs.files == NULL)
 		return -ENOMEM;
-	TAILQ_FOREACH(ex, &cat->queue, queue)
-		fs.files[fs.count++] = (struct file){ ex->run_no,
-						      chunk_no_of(ex), ex,
-						      false };
+	TAILQ_FOREACH (ex, &cat->queue, queue)
+		fs.files[fs.count++] =
+			(struct file){ ex->run_no, chunk_no_of(ex), ex, false };
 	qsort(fs.files, fs.count, sizeof(*fs.files), order_files);
 	rc = chunk_scan(cat->chunks_fd, found_file, &fs);
 	for (size_t n = 0; rc == 0 && n < fs.count; n++)
@@ -1171,7 +1169,7 @@ static void free_catalog(struct catalog *cat)
 		TAILQ_REMOVE(&cat->queue, ex, queue);
 		free(ex);
 	}
-	HASH_ITER(by_key, cat->objects, obj, next) {
+	HASH_ITER (by_key, cat->objects, obj, next) {
 		HASH_DELETE(by_key, cat->objects, obj);
 		obj->count = 0;
 		free_object(obj);

@@ -46,10 +46,11 @@ struct extent {
 	uint64_t run_no;
 	uint32_t crc;
 	uint32_t epoch;
-	uint32_t seen_s;          /* last use that eviction knows of */
+	uint32_t seen_s; /* last use that eviction knows of */
 	enum extent_state state;
-	bool doomed;              /* drop it when its operation is done */
-	struct inflight *inflight; /* while COMMITTING: the run's row, or NULL */
+	bool doomed; /* drop it when its operation is done */
+	struct inflight
+		*inflight; /* while COMMITTING: the run's row, or NULL */
 };
 
 /* One rendition, or what is left of an older generation of it. */
@@ -62,21 +63,21 @@ struct object {
 	size_t capacity;
 	uint64_t stored_bytes;
 	bool retired;
-	bool kept;        /* its record is (to be) in the index */
-	uint32_t young;   /* row in segment.young + 1, 0 = none */
-	void *plan;       /* the prefetcher's */
+	bool kept;      /* its record is (to be) in the index */
+	uint32_t young; /* row in segment.young + 1, 0 = none */
+	void *plan;     /* the prefetcher's */
 	uint32_t key_bytes;
-	char key[];       /* with NUL */
+	char key[]; /* with NUL */
 };
 TAILQ_HEAD(object_list, object);
 
 struct catalog_opts {
-	const char *path;       /* [cache] path */
-	const char *scratch;    /* [cache] scratch */
+	const char *path;    /* [cache] path */
+	const char *scratch; /* [cache] scratch */
 	uint64_t index_bytes;
 	uint64_t size_bytes;
 	uint64_t scratch_bytes;
-	uint64_t spare_bytes;   /* ahead of a playhead nothing is evicted */
+	uint64_t spare_bytes; /* ahead of a playhead nothing is evicted */
 	struct segment *seg;
 	struct segment_stats *stats; /* the prefetcher's row */
 	const int *bells;
@@ -101,16 +102,16 @@ struct catalog {
 	uint64_t extents;
 	TAILQ_HEAD(, extent) checks; /* to be verified, a few at a time */
 	uint64_t checks_left;
-	uint64_t verify_left; /* in the journal */
+	uint64_t verify_left;             /* in the journal */
 	uint64_t verify_good, verify_bad; /* since catalog_verify_all() */
-	uint64_t now_ms;       /* as the last catalog_tick() said */
-	uint64_t disk_bad_ms;  /* until then nothing is stored; 0 = fine */
+	uint64_t now_ms;                  /* as the last catalog_tick() said */
+	uint64_t disk_bad_ms; /* until then nothing is stored; 0 = fine */
 	uint32_t epoch;
 	int chunks_fd;
 	int scratch_fd;
 	int lock_fd;
-	uint8_t *stage;        /* fill.c: bytes on their way to a file */
-	struct fill *staging;  /* whose bytes these are */
+	uint8_t *stage;          /* fill.c: bytes on their way to a file */
+	struct fill *staging;    /* whose bytes these are */
 	TAILQ_HEAD(, fill) held; /* fill.c: ended, but still read */
 };
 

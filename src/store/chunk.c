@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_BYTES   64
-#define CRC_BUFFER   (256 * 1024)
-#define SUBFOLDERS   256
+#define NAME_BYTES 64
+#define CRC_BUFFER (256 * 1024)
+#define SUBFOLDERS 256
 
 static void make_name(char name[NAME_BYTES], uint64_t run_no, uint64_t chunk_no)
 {

@@ -22,10 +22,10 @@
 #include "store/catalog.h"
 #include "util/base.h"
 
-#define FILL_STAGE_BYTES    (512 * KIB)
-#define FILL_ALIGN          (256 * KIB)
-#define FILL_FAST_BYTES     (64 * KIB)
-#define FILL_SCRATCH_CHUNK  ((uint32_t)MIB)
+#define FILL_STAGE_BYTES   (512 * KIB)
+#define FILL_ALIGN         (256 * KIB)
+#define FILL_FAST_BYTES    (64 * KIB)
+#define FILL_SCRATCH_CHUNK ((uint32_t)MIB)
 
 /* A file in the scratch folder. */
 struct fill_scrap {
@@ -38,17 +38,17 @@ struct fill {
 	TAILQ_ENTRY(fill) held_link;
 	uint64_t ended_ms;
 	struct catalog *cat;
-	struct object *obj;   /* while it is not ended */
+	struct object *obj; /* while it is not ended */
 	uint64_t object_no;
 	uint32_t generation;
 	struct inflight *inflight;
 	uint64_t run_no;
-	uint64_t from_off;    /* of this row */
-	uint64_t to_off;      /* published */
-	size_t turn_bytes;    /* taken in this turn of the loop */
-	size_t staged;        /* bytes in cat->stage behind to_off */
-	uint8_t *spill;       /* staged bytes that found no room: they come */
-	size_t spilled;       /* before the staged ones; else NULL, 0 */
+	uint64_t from_off; /* of this row */
+	uint64_t to_off;   /* published */
+	size_t turn_bytes; /* taken in this turn of the loop */
+	size_t staged;     /* bytes in cat->stage behind to_off */
+	uint8_t *spill;    /* staged bytes that found no room: they come */
+	size_t spilled;    /* before the staged ones; else NULL, 0 */
 	/* the chunk file being written; fd -1 = none */
 	int fd;
 	uint64_t chunk_from;

@@ -16,7 +16,7 @@
 
 struct inflight_table {
 	struct segment *seg;
-	const int *bells;            /* eventfd of each worker */
+	const int *bells; /* eventfd of each worker */
 	uint8_t used[SEGMENT_RUNS];
 };
 

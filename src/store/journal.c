@@ -11,8 +11,8 @@
 #include "store/chunk.h"
 #include "util/log.h"
 
-#define GATHER_MS 20  /* how long a batch waits for more */
-#define CHECK_S   10  /* how often readers of dead processes are freed */
+#define GATHER_MS 20 /* how long a batch waits for more */
+#define CHECK_S   10 /* how often readers of dead processes are freed */
 
 struct journal {
 	struct index *index;
@@ -89,14 +89,14 @@ static int commit(struct journal *jn, struct journal_ops *batch)
 	bool any = false;
 	int rc = 0;
 
-	TAILQ_FOREACH(op, batch, link)
+	TAILQ_FOREACH (op, batch, link)
 		any = any || op->type != JOURNAL_VERIFY;
 	if (!any)
 		return 0;
 	rc = index_begin_write(jn->index);
 	if (rc < 0)
 		return rc;
-	TAILQ_FOREACH(op, batch, link) {
+	TAILQ_FOREACH (op, batch, link) {
 		rc = apply(jn, op);
 		if (rc < 0) {
 			index_abort(jn->index);
@@ -111,13 +111,13 @@ static void do_batch(struct journal *jn, struct journal_ops *batch)
 	struct journal_op *op;
 	int rc;
 
-	TAILQ_FOREACH(op, batch, link)
+	TAILQ_FOREACH (op, batch, link)
 		if (op->type == JOURNAL_VERIFY)
 			op->rc = verify(jn, op);
 	rc = commit(jn, batch);
 	if (rc < 0)
 		log_error("ev=index_commit_failed errno=%d", -rc);
-	TAILQ_FOREACH(op, batch, link)
+	TAILQ_FOREACH (op, batch, link)
 		if (op->type != JOURNAL_VERIFY)
 			op->rc = rc;
 }

@@ -32,17 +32,17 @@ enum journal_type {
 struct journal_op {
 	TAILQ_ENTRY(journal_op) link;
 	enum journal_type type;
-	int rc;                     /* when done; VERIFY: -EUCLEAN = wrong */
+	int rc; /* when done; VERIFY: -EUCLEAN = wrong */
 	struct extent_key extent_key;
 	struct extent_record extent;
-	uint64_t from_off;          /* VERIFY: first byte in the file */
-	uint64_t chunk_no;          /* VERIFY */
-	const char *name;           /* PUT_NUMBER: lives on */
+	uint64_t from_off; /* VERIFY: first byte in the file */
+	uint64_t chunk_no; /* VERIFY */
+	const char *name;  /* PUT_NUMBER: lives on */
 	uint64_t number;
 	struct object_record *record; /* PUT_OBJECT: freed by journal_free() */
-	char *key;                  /* objects: freed by journal_free() */
+	char *key;                    /* objects: freed by journal_free() */
 	uint32_t key_bytes;
-	void *owner;                /* the adder's, untouched, as is this: */
+	void *owner; /* the adder's, untouched, as is this: */
 	bool changing;
 };
 TAILQ_HEAD(journal_ops, journal_op);

@@ -15,9 +15,9 @@
 #include "util/base.h"
 #include "util/span.h"
 
-#define LAYOUT_VERSION     1u
-#define LAYOUT_KEY_BYTES   256u  /* longest "source/id" */
-#define LAYOUT_TEXT_BYTES  2048u /* of all text fields of an object together */
+#define LAYOUT_VERSION    1u
+#define LAYOUT_KEY_BYTES  256u  /* longest "source/id" */
+#define LAYOUT_TEXT_BYTES 2048u /* of all text fields of an object together */
 
 /* Text fields, each a NUL-terminated string in object_record.text. */
 enum layout_text {
@@ -31,8 +31,8 @@ enum layout_text {
 	TEXT_COUNT
 };
 
-#define OBJECT_NO_RANGES 1u /* the origin answers ranges with all of it */
-#define OBJECT_NO_STORE  2u /* must not be kept: scratch only */
+#define OBJECT_NO_RANGES       1u /* the origin answers ranges with all of it */
+#define OBJECT_NO_STORE        2u /* must not be kept: scratch only */
 #define OBJECT_MUST_REVALIDATE 4u /* never served stale (RFC 9111 5.2.2.2) */
 
 /* One rendition of one video: what a response head needs.  Variable length:
@@ -46,9 +46,9 @@ struct object_record {
 	int64_t age_s;         /* corrected_initial_age, RFC 9111 4.2.3 */
 	uint32_t generation;   /* grows when a validator changes */
 	uint32_t chunk_bytes;
-	uint32_t flags;        /* OBJECT_... */
+	uint32_t flags; /* OBJECT_... */
 	uint16_t text_off[TEXT_COUNT];
-	uint16_t text_bytes;   /* used of text[] */
+	uint16_t text_bytes; /* used of text[] */
 	char text[LAYOUT_TEXT_BYTES];
 };
 
@@ -69,7 +69,7 @@ int object_record_set_text(struct object_record *rec, enum layout_text which,
 			   const char *value) MUSTCHECK;
 
 struct extent_key {
-	uint8_t object_no[8];  /* big-endian, as the next two */
+	uint8_t object_no[8]; /* big-endian, as the next two */
 	uint8_t generation[4];
 	uint8_t from_off[8];
 };

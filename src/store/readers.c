@@ -127,8 +127,8 @@ bool readers_need(const struct readers *rd, uint64_t object_no,
 {
 	struct reader key = { .object_no = object_no,
 			      .generation = generation,
-			      .pos_off = span.from > ahead ? span.from - ahead :
-							     0 };
+			      .pos_off = span.from > ahead ? span.from - ahead
+							   : 0 };
 
 	for (size_t n = lower_bound(rd, &key); n < rd->count; n++) {
 		const struct reader *row = &rd->rows[n];

@@ -204,8 +204,8 @@ static enum store_find look_in_index(struct store *st,
 		return STORE_MISS;
 	chunk_no = from_off / rec->chunk_bytes;
 	place->run_no = extent.run_no;
-	if (extent.epoch != atomic_load_explicit(&st->seg->store_epoch,
-						 memory_order_relaxed))
+	if (extent.epoch !=
+	    atomic_load_explicit(&st->seg->store_epoch, memory_order_relaxed))
 		return STORE_SUSPECT;
 	place->fd = open_chunk(st, st->chunks_fd, extent.run_no, chunk_no);
 	if (place->fd < 0)
@@ -227,8 +227,8 @@ static enum store_find look_in_run(struct store *st, uint32_t run_row,
 	place->run_row = run_row;
 	place->run_no = run->run_no;
 	if (want->from == run->to_off)
-		return (run->flags & SEGMENT_RUN_ACTIVE) ? STORE_COMING :
-							   STORE_MISS;
+		return (run->flags & SEGMENT_RUN_ACTIVE) ? STORE_COMING
+							 : STORE_MISS;
 	chunk_no = want->from / run->chunk_bytes;
 	chunk_from = max_u64(run->from_off, chunk_no * run->chunk_bytes);
 	place->fd = open_chunk(st, scratch ? st->scratch_fd : st->chunks_fd,
@@ -247,8 +247,8 @@ static enum store_find look_in_runs(struct store *st,
 				    struct span *want,
 				    struct store_place *place)
 {
-	uint32_t top = atomic_load_explicit(&st->seg->runs_top,
-					    memory_order_acquire);
+	uint32_t top =
+		atomic_load_explicit(&st->seg->runs_top, memory_order_acquire);
 	enum store_find coming = STORE_MISS;
 
 	for (uint32_t n = 0; n < min_u64(top, SEGMENT_RUNS); n++) {

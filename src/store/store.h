@@ -18,9 +18,9 @@
 struct store; /* opaque: only src/store/ sees inside */
 
 struct store_opts {
-	const char *path;         /* [cache] path */
-	const char *scratch;      /* [cache] scratch */
-	uint64_t index_bytes;     /* [cache] index */
+	const char *path;     /* [cache] path */
+	const char *scratch;  /* [cache] scratch */
+	uint64_t index_bytes; /* [cache] index */
 	struct segment *seg;
 	uint32_t slot;            /* this worker's */
 	uint32_t descriptors_max; /* chunk files kept open, e.g. 512 */
@@ -38,10 +38,10 @@ enum store_find {
  * the next call of store_lookup() or store_sweep(): send, then forget it. */
 struct store_place {
 	int fd;
-	uint64_t file_off;  /* of want->from in that file */
-	uint32_t run_row;   /* STORE_COMING, or a hit from an arriving run */
+	uint64_t file_off; /* of want->from in that file */
+	uint32_t run_row;  /* STORE_COMING, or a hit from an arriving run */
 	uint64_t run_no;
-	bool arriving;      /* the hit is not in the index yet */
+	bool arriving; /* the hit is not in the index yet */
 };
 
 /* The index must exist already: the prefetcher makes it before it says that

@@ -97,11 +97,6 @@ int log_reopen(void)
 	return 0;
 }
 
-int log_fd(void)
-{
-	return the_log.fd;
-}
-
 static size_t write_head(char *line, size_t line_bytes, enum log_level level)
 {
 	struct timespec ts;

@@ -27,9 +27,6 @@ void log_set_who(const char *who);
 /* Open the same path again (after rotation).  0 or -errno, old one kept. */
 int log_reopen(void) MUSTCHECK;
 
-/* The open descriptor, e.g. to keep it over a change of user. */
-int log_fd(void);
-
 void log_line(enum log_level level, const char *fmt, ...) PRINTF(2, 3);
 
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

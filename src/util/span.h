@@ -6,7 +6,6 @@
 #ifndef REELCACHE_UTIL_SPAN_H
 #define REELCACHE_UTIL_SPAN_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define SIZE_UNKNOWN UINT64_MAX /* the origin has not told a length yet */
@@ -19,11 +18,6 @@ struct span {
 static inline uint64_t span_len(struct span s)
 {
 	return s.to - s.from;
-}
-
-static inline bool span_has(struct span s, uint64_t off)
-{
-	return off >= s.from && off < s.to;
 }
 
 #endif

@@ -1,5 +1,4 @@
 """Starts reelcache for a test, watches it, and ends it."""
-import ctypes
 import json
 import os
 import re
@@ -508,10 +507,3 @@ def run(*args, **options):
     return subprocess.run([reelcache_bin(), *args], capture_output=True,
                           text=True, check=False,
                           env=test_environment(report), **options)
-
-
-def set_own_namespace():
-    """For preexec_fn: mounts that nobody else sees."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(0x00020000) != 0:  # CLONE_NEWNS
-        raise OSError(ctypes.get_errno(), "unshare")

@@ -197,8 +197,7 @@ static uint64_t read_bytes(struct fixture *fx, struct store *st,
 		if (*why != STORE_HIT)
 			break;
 		n = min_u64(span_len(want), sizeof(got));
-		assert_int_equal(pread(place.fd, got, n,
-				       (off_t)place.file_off),
+		assert_int_equal(pread(place.fd, got, n, (off_t)place.file_off),
 				 n);
 		make_bytes(want_bytes, from, n);
 		assert_memory_equal(got, want_bytes, n);
@@ -318,9 +317,9 @@ static void test_full_means_unstored(void **state)
 	assert_true(fx->cat->scratch_used <= MIB);
 	assert_int_equal(fill_flush(f), 0);
 	assert_int_equal(put(f, 19 * MIB), 0);
-	assert_int_equal(read_bytes(fx, st, obj->record, 18 * MIB, 19 * MIB,
-				    &why),
-			 19 * MIB);
+	assert_int_equal(
+		read_bytes(fx, st, obj->record, 18 * MIB, 19 * MIB, &why),
+		19 * MIB);
 	atomic_store(&row->object_no, 0);
 	fill_end(f);
 	store_close(st);
@@ -457,9 +456,9 @@ static void test_unclean_stop(void **state)
 	settle(fx);
 	assert_int_equal(obj->count, 2);
 	assert_true(fx->changes >= 3);
-	assert_int_equal(read_bytes(fx, st, obj->record, 0, 3 * CHUNK_BYTES,
-				    &why),
-			 CHUNK_BYTES);
+	assert_int_equal(
+		read_bytes(fx, st, obj->record, 0, 3 * CHUNK_BYTES, &why),
+		CHUNK_BYTES);
 	assert_int_equal(why, STORE_MISS);
 	assert_int_equal(read_bytes(fx, st, obj->record, 2 * CHUNK_BYTES,
 				    3 * CHUNK_BYTES, &why),
@@ -482,9 +481,9 @@ static void test_clean_stop_is_trusted(void **state)
 	obj = catalog_find(fx->cat, KEY, strlen(KEY));
 	assert_non_null(obj);
 	st = open_store(fx);
-	assert_int_equal(read_bytes(fx, st, obj->record, 0, 2 * CHUNK_BYTES,
-				    &why),
-			 2 * CHUNK_BYTES);
+	assert_int_equal(
+		read_bytes(fx, st, obj->record, 0, 2 * CHUNK_BYTES, &why),
+		2 * CHUNK_BYTES);
 	store_close(st);
 }
 
