@@ -64,8 +64,10 @@ class Nginx:
         self.data = random.Random(self.port).randbytes(SIZE)
         os.makedirs(os.path.join(self.folder, "root"))
         for name in NAMES:
-            with open(os.path.join(self.folder, "root", name), "wb") as f:
+            path = os.path.join(self.folder, "root", name)
+            with open(path, "wb") as f:
                 f.write(self.data)
+            os.utime(path, (1.6e9, 1.6e9))  # old, so fresh for long
         self.conf = os.path.join(self.folder, "nginx.conf")
         with open(self.conf, "w") as f:
             f.write(CONF.format(
