@@ -3,10 +3,14 @@
 
 All serve the same bytes from the page cache over loopback with an MTU of
 1500 and cubic; every byte is compared by the client.  Rounds interleave, so
-that a slow minute of the machine hits all alike; medians are compared.
+that a slow minute of the machine hits all alike; medians are compared.  Each
+cache has an origin of its own, whose access log shows that the rounds made
+no request to it: all were hits.
 """
 
 import os
+import time
+import urllib.request
 
 import bench
 
@@ -15,6 +19,44 @@ RANGES = [(64 * bench.KIB, "64 KiB", {"nginx-slice": .65, "nginx-static": .85}),
           (16 * bench.MIB, "16 MiB", {"nginx-slice": .8,
                                       "nginx-static": 1.05})]
 PEERS = ("nginx-slice", "nginx-static")
+
+
+class Origin(bench.Nginx):
+    """Serves the file to one cache and notes every request."""
+
+    def __init__(self, folder, root):
+        super().__init__(folder, "nginx-static", root=root)
+        self.log = os.path.join(self.folder, "access.log")
+        with open(self.conf, encoding="ascii") as file:
+            text = file.read()
+        if "access_log off;" not in text:
+            bench.die("the origin's configuration has no access_log off")
+        with open(self.conf, "w", encoding="ascii") as file:
+            file.write(text.replace("access_log off;",
+                                    f"access_log {self.log};"))
+
+    def requests(self):
+        """For the file, so far; waits for those that are under way."""
+        count = None
+        while True:
+            with open(self.log, encoding="utf-8") as file:
+                now = sum("/hit.bin" in line for line in file)
+            if now == count:
+                return now
+            count = now
+            time.sleep(.5)
+
+
+def own_count(server):
+    """origin_requests as a reelcache counts them; None of a peer."""
+    if not isinstance(server, bench.Reelcache):
+        return None
+    with urllib.request.urlopen(server.url("/metrics"), timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == "reelcache_origin_requests":
+                return int(value)
+    bench.die("/metrics does not tell origin_requests")
 
 
 def main():
@@ -36,17 +78,16 @@ def main():
 
     servers = {"nginx-static": bench.Nginx(folder, "nginx-static",
                                            root=root).start()}
-    origin_port = servers["nginx-static"].port
-    servers["nginx-slice"] = bench.Nginx(folder, "nginx-slice",
-                                         origin_port).start()
-    if args.server == "reelcache":
-        servers["measured"] = bench.Reelcache(folder, origin_port).start()
-    elif args.server == "nginx-static":
+    origins = {"nginx-slice": Origin(folder, root).start()}
+    servers["nginx-slice"] = bench.Nginx(
+        folder, "nginx-slice", origins["nginx-slice"].port).start()
+    if args.server == "nginx-static":
         servers["measured"] = bench.Nginx(folder, "nginx-static",
                                           root=root).start()
     else:
-        servers["measured"] = bench.Nginx(folder, args.server,
-                                          origin_port).start()
+        origins["measured"] = Origin(folder, root).start()
+        servers["measured"] = bench.start_server(args, folder,
+                                                 origins["measured"].port)
 
     def ask(server, **options):
         return bench.run_client(client, server.port, server.path("hit.bin"),
@@ -56,6 +97,8 @@ def main():
         ask(server, connections=1)  # fills the cache
         ask(server, connections=args.connections, range=bench.MIB,
             bytes=bench.MIB * args.file_mib)
+    filled = {name: origin.requests() for name, origin in origins.items()}
+    counted = own_count(servers["measured"])
 
     table = bench.Table("Hits, server CPU seconds per GB")
     for size, label, targets in RANGES:
@@ -78,7 +121,19 @@ def main():
         table.note(f"- {label}: " + "; ".join(
             f"{name} {min(found[name]):.3f}-{max(found[name]):.3f} s/GB at "
             f"{bench.median(speed[name]):.2f} GB/s" for name in servers))
-    for server in reversed(servers.values()):
+    for name, origin in origins.items():
+        label = args.server if name == "measured" else name
+        made = origin.requests() - filled[name]
+        # a log that shows no fill would show no miss either
+        table.claim(f"{label}: origin's log during the rounds",
+                    f"{made} requests ({filled[name]} before)", "0 requests",
+                    made == 0 and filled[name] > 0)
+    if counted is not None:
+        made = own_count(servers["measured"]) - counted
+        table.claim("reelcache: origin_requests during the rounds",
+                    f"{made} requests ({counted} before)", "0 requests",
+                    made == 0 and counted > 0)
+    for server in [*reversed(servers.values()), *origins.values()]:
         server.stop()
     table.finish(args)
 
