@@ -272,9 +272,9 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 		return fail(t, &w->ask, true);
 	want.end_off = catalog_next_present(t->obj, off);
 	TAILQ_FOREACH (run, &t->runs, link)
-		if (run->fill != NULL && run->fill->from_off > off)
-			want.end_off =
-				min_u64(want.end_off, run->fill->from_off);
+		if (run->fill != NULL && fill_have_from(run->fill) > off)
+			want.end_off = min_u64(want.end_off,
+					       fill_have_from(run->fill));
 	return start(t, w, &want);
 }
 
@@ -494,7 +494,8 @@ static uint64_t first_missing(const struct title *t, uint64_t off)
 		if (ex != NULL)
 			to = ex->span.to;
 		TAILQ_FOREACH (run, &t->runs, link)
-			if (run->fill != NULL && run->fill->from_off <= off &&
+			if (run->fill != NULL &&
+			    fill_have_from(run->fill) <= off &&
 			    off < run->fill->to_off)
 				to = max_u64(to, run->fill->to_off);
 		if (to == off)
@@ -508,7 +509,7 @@ static void count_for_run(struct run *run, const struct reader *row,
 {
 	const struct fill *fill = run->fill;
 
-	if (fill != NULL && row->pos_off >= fill->from_off &&
+	if (fill != NULL && row->pos_off >= fill_have_from(fill) &&
 	    row->pos_off <= fill->to_off)
 		run->readers_min_off =
 			min_u64(run->readers_min_off, row->pos_off);
@@ -634,38 +635,41 @@ static bool matches(const struct object *obj, const char *key, const char *id)
 	return true;
 }
 
-static void purge_object(struct plan *plan, struct object *obj,
-			 struct plan_purged *out)
-{
-	TAILQ_HEAD(, waiter) waiters;
-	struct title *t = obj->plan;
-	struct waiter *w;
+TAILQ_HEAD(waiter_list, waiter);
 
-	TAILQ_INIT(&waiters);
+static void purge_object(struct plan *plan, struct object *obj,
+			 struct waiter_list *waiters, struct plan_purged *out)
+{
+	struct title *t = obj->plan;
+
 	out->objects += obj->record != NULL;
 	if (t != NULL) {
-		TAILQ_CONCAT(&waiters, &t->waiters, link);
+		TAILQ_CONCAT(waiters, &t->waiters, link);
 		purge_title(t, out);
 	} else {
 		catalog_purge(plan->cat, obj, true, &out->chunks, &out->bytes);
-	}
-	while ((w = TAILQ_FIRST(&waiters)) != NULL) {
-		TAILQ_REMOVE(&waiters, w, link);
-		plan->waiters--;
-		plan_ask(plan, &w->ask, sizeof(w->ask));
-		free(w);
 	}
 }
 
 void plan_purge(struct plan *plan, const char *key, const char *id,
 		struct plan_purged *out)
 {
+	struct waiter_list waiters;
 	struct object *obj, *next;
+	struct waiter *w;
 
+	TAILQ_INIT(&waiters);
 	*out = (struct plan_purged){ 0 };
 	HASH_ITER (by_key, plan->cat->objects, obj, next)
 		if (matches(obj, key, id))
-			purge_object(plan, obj, out);
+			purge_object(plan, obj, &waiters, out);
+	/* only now: asking makes objects that match again */
+	while ((w = TAILQ_FIRST(&waiters)) != NULL) {
+		TAILQ_REMOVE(&waiters, w, link);
+		plan->waiters--;
+		plan_ask(plan, &w->ask, sizeof(w->ask));
+		free(w);
+	}
 	log_info("ev=purge key=%s id=%s objects=%llu chunks=%llu bytes=%llu",
 		 key != NULL ? key : "-", id != NULL ? id : "-",
 		 (unsigned long long)out->objects,

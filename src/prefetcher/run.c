@@ -49,9 +49,11 @@ bool run_will_reach(const struct run *run, uint64_t off)
 	uint64_t now_ms = plan_of(run)->now_ms, next = run_next_off(run);
 	uint64_t body_ms, rate, wait_ms;
 
-	if (off < run->from_off && !run->whole)
+	if (off >= run->end_off || (off < run->from_off && !run->whole))
 		return false;
-	if (off >= run->end_off)
+	/* what it has brought before may have been evicted since */
+	if (run->fill != NULL ? off < fill_have_from(run->fill)
+			      : run->state == RUN_BODY && off < run->pos_off)
 		return false;
 	if (off <= next || run->whole)
 		return true;
@@ -323,6 +325,8 @@ static enum transfer_next on_confirmed(struct run *run,
 static enum transfer_next on_unsatisfiable(struct run *run,
 					   const struct transfer_head *head)
 {
+	const struct object_record *rec = run->title->obj->record;
+
 	if (head->size == 0 && run->pos_off == 0 && run->suffix == 0) {
 		struct transfer_head *empty = malloc(sizeof(*empty));
 		enum transfer_next next;
@@ -339,6 +343,12 @@ static enum transfer_next on_unsatisfiable(struct run *run,
 	if (run->pos_off == 0 && run->suffix == 0) {
 		plan_failed(run->title, 502, conf_of(run)->cache.negative, 0,
 			    "the origin refuses every range");
+		return stop(run);
+	}
+	if (rec != NULL && run->pos_off < rec->size_bytes &&
+	    (head->size == SIZE_UNKNOWN || head->size == rec->size_bytes)) {
+		plan_failed(run->title, 502, conf_of(run)->cache.negative, 0,
+			    "the origin refuses a range that exists");
 		return stop(run);
 	}
 	/* beyond the end: learn what there is from the beginning */
@@ -421,11 +431,11 @@ static uint64_t border(const struct run *run, uint64_t off)
 	TAILQ_FOREACH (other, &run->title->runs, link) {
 		if (other == run || other->fill == NULL)
 			continue;
-		if (other->fill->from_off <= off &&
+		if (fill_have_from(other->fill) <= off &&
 		    off < fill_next_off(other->fill))
 			return off;
-		if (other->fill->from_off >= off)
-			to = min_u64(to, other->fill->from_off);
+		if (fill_have_from(other->fill) >= off)
+			to = min_u64(to, fill_have_from(other->fill));
 	}
 	return to;
 }
@@ -440,7 +450,7 @@ static uint64_t skip_present(const struct run *run, uint64_t off)
 		return ex->span.to;
 	TAILQ_FOREACH (other, &run->title->runs, link)
 		if (other != run && other->fill != NULL &&
-		    other->fill->from_off <= off &&
+		    fill_have_from(other->fill) <= off &&
 		    off < fill_next_off(other->fill))
 			return fill_next_off(other->fill);
 	return off;
@@ -501,11 +511,13 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 		int rc;
 
 		if (border_off == run->pos_off) {
+			uint64_t next = skip_present(run, run->pos_off);
+
 			end_fill(run);
-			if (!run->whole)
+			/* an empty fill there: its run brings what follows */
+			if (!run->whole || next == run->pos_off)
 				return stop(run);
-			run->pos_off =
-				min_u64(to, skip_present(run, run->pos_off));
+			run->pos_off = min_u64(to, next);
 			continue;
 		}
 		if (at_limit(run)) {
@@ -570,6 +582,15 @@ static void learn_size(struct run *run)
 	}
 }
 
+/* A whole answer without a length, of an object whose size is known. */
+static bool is_short(const struct run *run)
+{
+	const struct object_record *rec = run->title->obj->record;
+
+	return run->whole && rec != NULL && rec->size_bytes != SIZE_UNKNOWN &&
+	       run->pos_off < rec->size_bytes;
+}
+
 static int begin_transfer(struct run *run);
 
 static void on_end(void *ctx, enum transfer_end how, const char *reason)
@@ -592,6 +613,10 @@ static void on_end(void *ctx, enum transfer_end how, const char *reason)
 	}
 	switch (how) {
 	case TRANSFER_DONE:
+		if (is_short(run)) {
+			fault(run, 502, "the body is shorter than the object");
+			return;
+		}
 		learn_size(run);
 		run_end(run);
 		return;

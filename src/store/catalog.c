@@ -162,6 +162,7 @@ static void young_put(struct catalog *cat, struct object *obj)
 	struct segment *seg = cat->opts.seg;
 	uint32_t row = 0;
 
+	obj->young = 0;
 	while (row < SEGMENT_YOUNG && atomic_load(&seg->young[row].used))
 		row++;
 	if (row == SEGMENT_YOUNG)
@@ -506,10 +507,23 @@ static bool spared(struct catalog *cat, struct extent *ex)
 			    cat->opts.spare_bytes);
 }
 
+/* The record goes with the last chunk file, else the index would only grow.
+ * It is still true: workers that find it a moment longer do no harm. */
+static void forget_empty(struct catalog *cat, struct object *obj)
+{
+	if (obj->count > 0 || obj->plan != NULL || obj->retired)
+		return;
+	if (obj->kept)
+		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
+	HASH_DELETE(by_key, cat->objects, obj);
+	free_object(obj);
+}
+
 /* First in, first out, but what was used or is wanted goes round again. */
 static bool evict_one(struct catalog *cat)
 {
 	uint64_t tries = cat->extents * 2;
+	struct object *obj;
 	struct extent *ex;
 
 	while (tries-- > 0 && (ex = TAILQ_FIRST(&cat->queue)) != NULL) {
@@ -521,7 +535,9 @@ static bool evict_one(struct catalog *cat)
 		stat_add(cat->opts.stats, STAT_evicted_chunks, 1);
 		stat_add(cat->opts.stats, STAT_evicted_bytes,
 			 span_len(ex->span));
+		obj = ex->object;
 		drop_extent(cat, ex);
+		forget_empty(cat, obj);
 		return true;
 	}
 	return false;
@@ -691,7 +707,9 @@ void catalog_reap(struct catalog *cat)
 			extent_verified(cat, op->owner, op->rc);
 		else if (op->type == JOURNAL_PUT_OBJECT)
 			object_committed(cat, op);
-		if (op->changing)
+		/* failed: the index tells of another version until the next
+		 * start, so workers go on asking */
+		if (op->changing && op->rc == 0)
 			atomic_fetch_sub(&cat->opts.seg->changing, 1);
 		journal_free(op);
 	}
@@ -746,6 +764,16 @@ void catalog_tick(struct catalog *cat, uint64_t now_ms)
 
 /* ---- opening ---- */
 
+static bool is_newer(const struct object_record *a,
+		     const struct object_record *b)
+{
+	if (a->object_no != b->object_no)
+		return a->object_no > b->object_no;
+	if (a->generation != b->generation)
+		return a->generation > b->generation;
+	return a->stored_s > b->stored_s;
+}
+
 static void load_object(void *ctx, const char *key, size_t key_bytes,
 			const struct object_record *rec)
 {
@@ -757,10 +785,7 @@ static void load_object(void *ctx, const char *key, size_t key_bytes,
 	if (obj == NULL)
 		return;
 	/* rows of segment.young come in any order: the newest one counts */
-	if (obj->record != NULL &&
-	    (obj->record->generation > rec->generation ||
-	     (obj->record->generation == rec->generation &&
-	      obj->record->stored_s > rec->stored_s)))
+	if (obj->record != NULL && is_newer(obj->record, rec))
 		return;
 	if (obj->record == NULL)
 		obj->record = calloc(1, sizeof(*obj->record));
@@ -858,35 +883,41 @@ static void load_extent(void *ctx, uint64_t object_no, uint32_t generation,
 	cat->used_bytes += disk_bytes(ex);
 }
 
+/* False: the row says nothing that counts.  Else it stays until its record is
+ * committed: a second kill may come before that. */
+static bool load_young_row(struct catalog *cat, uint32_t row)
+{
+	struct segment_young *young = &cat->opts.seg->young[row];
+	const char *key = (const char *)young->key;
+	struct object_record rec;
+	struct object *obj;
+
+	if (young->key_bytes == 0 || young->key_bytes > LAYOUT_KEY_BYTES ||
+	    young->record_bytes > sizeof(rec))
+		return false;
+	memset(&rec, 0, sizeof(rec));
+	memcpy(&rec, young->record, young->record_bytes);
+	if (!object_record_valid(&rec, young->record_bytes))
+		return false;
+	load_object(cat, key, young->key_bytes, &rec);
+	obj = catalog_find(cat, key, young->key_bytes);
+	if (obj == NULL || obj->record == NULL ||
+	    obj->record->object_no != rec.object_no ||
+	    obj->record->generation != rec.generation ||
+	    obj->record->stored_s != rec.stored_s)
+		return false; /* a newer one is known */
+	obj->young = row + 1;
+	journal_object(cat, obj, true);
+	return true;
+}
+
 static void load_young(struct catalog *cat)
 {
 	struct segment *seg = cat->opts.seg;
 
-	for (uint32_t n = 0; n < SEGMENT_YOUNG; n++) {
-		struct segment_young *young = &seg->young[n];
-		struct object_record rec;
-
-		if (!atomic_load(&young->used))
-			continue;
-		if (young->key_bytes > 0 &&
-		    young->key_bytes <= LAYOUT_KEY_BYTES &&
-		    young->record_bytes <= sizeof(rec)) {
-			memset(&rec, 0, sizeof(rec));
-			memcpy(&rec, young->record, young->record_bytes);
-			if (object_record_valid(&rec, young->record_bytes)) {
-				struct object *obj;
-
-				load_object(cat, (const char *)young->key,
-					    young->key_bytes, &rec);
-				obj = catalog_find(cat,
-						   (const char *)young->key,
-						   young->key_bytes);
-				if (obj != NULL && obj->record != NULL)
-					journal_object(cat, obj, true);
-			}
-		}
-		atomic_store(&young->used, 0);
-	}
+	for (uint32_t n = 0; n < SEGMENT_YOUNG; n++)
+		if (atomic_load(&seg->young[n].used) && !load_young_row(cat, n))
+			atomic_store(&seg->young[n].used, 0);
 }
 
 /* Chunk files of a dead prefetcher's run that are not in the index yet. */

@@ -74,6 +74,13 @@ uint64_t fill_next_off(const struct fill *f)
 	return f->to_off + f->spilled + f->staged;
 }
 
+uint64_t fill_have_from(const struct fill *f)
+{
+	if (f->scratch)
+		return f->kept_off;
+	return f->fd >= 0 ? f->chunk_from : f->to_off;
+}
+
 /* ---- chunk files ---- */
 
 static int keep_scrap(struct fill *f, struct span span)
@@ -267,8 +274,10 @@ static int spill(struct fill *f, const uint8_t *bytes, size_t n)
 	if (n == 0)
 		return 0;
 	f->spill = malloc(n);
-	if (f->spill == NULL)
+	if (f->spill == NULL) {
+		f->lost = true;
 		return -ENOMEM;
+	}
 	memcpy(f->spill, bytes, n);
 	f->spilled = n;
 	return 0;
@@ -348,6 +357,8 @@ int fill_write(struct fill *f, const uint8_t *bytes, size_t n)
 	must(n <= FILL_STAGE_BYTES - FILL_ALIGN);
 	if (cat->staging != NULL && cat->staging != f)
 		(void)!fill_flush(cat->staging); /* its owner hears of it */
+	if (f->lost)
+		return -ENOMEM;
 	if (f->spill != NULL || f->staged + n > FILL_STAGE_BYTES) {
 		rc = flush_staged(f, aligned_bytes(f));
 		if (rc < 0)

@@ -55,6 +55,7 @@ struct fill {
 	uint64_t chunk_no;
 	uint32_t crc;
 	bool scratch;
+	bool lost; /* out of memory: staged bytes are gone, it cannot go on */
 	TAILQ_HEAD(, fill_scrap) scraps; /* oldest first */
 	uint64_t kept_off;
 };
@@ -78,6 +79,10 @@ int fill_turn(struct fill *f) MUSTCHECK;
 
 /* The first byte that fill_write() has not taken. */
 uint64_t fill_next_off(const struct fill *f);
+
+/* Bytes from here to fill_next_off() are this fill's alone; those before are
+ * the catalog's (where they may be evicted), or, scratch, gone again. */
+uint64_t fill_have_from(const struct fill *f);
 
 /* The size became known: the object ended. */
 void fill_set_size(struct fill *f, uint64_t size_bytes);

@@ -159,6 +159,7 @@ static void *run(void *arg)
 {
 	struct journal *jn = arg;
 	struct journal_ops batch;
+	time_t checked_s = time(NULL);
 
 	pthread_mutex_lock(&jn->lock);
 	while (wait_for_batch(jn)) {
@@ -167,6 +168,10 @@ static void *run(void *arg)
 		jn->urgent = false;
 		pthread_mutex_unlock(&jn->lock);
 		do_batch(jn, &batch);
+		if (time(NULL) - checked_s >= CHECK_S) {
+			index_check_readers(jn->index);
+			checked_s = time(NULL);
+		}
 		pthread_mutex_lock(&jn->lock);
 		TAILQ_CONCAT(&jn->done, &batch, link);
 		eventfd_write(jn->bell, 1);
