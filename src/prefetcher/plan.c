@@ -592,15 +592,19 @@ static void sweep_waiters(struct title *t)
 static void sweep_title(struct title *t)
 {
 	struct plan_purged purged = { 0 };
+	struct plan *plan = t->plan;
+	struct object *obj = t->obj;
 
 	sweep_waiters(t);
 	if (!TAILQ_EMPTY(&t->runs) || !TAILQ_EMPTY(&t->waiters) || failing(t) ||
-	    t->plan->now_ms - t->used_ms < TITLE_MS)
+	    plan->now_ms - t->used_ms < TITLE_MS)
 		return;
-	if (t->obj->record == NULL || !t->obj->kept)
+	if (obj->record == NULL || !obj->kept) {
 		purge_title(t, &purged);
-	else
+	} else {
 		close_title(t);
+		catalog_forget_empty(plan->cat, obj);
+	}
 }
 
 void plan_tick(struct plan *plan)

@@ -136,8 +136,10 @@ static int open_plan(struct prefetcher *pf)
 	       clock_now_ms() < until_ms)
 		usleep(20000); /* not in the loop yet */
 	if (rc < 0)
-		log_error("ev=store_failed path=%s errno=%d why=\"%s\"",
-			  pf->self->conf->cache.path, -rc,
+		log_error("ev=store_failed path=%s scratch=%s errno=%d "
+			  "why=\"%s\"",
+			  pf->self->conf->cache.path,
+			  pf->self->conf->cache.scratch, -rc,
 			  rc == -EBUSY ? "another instance uses it"
 				       : strerror(-rc));
 	return rc;

@@ -507,12 +507,24 @@ static bool spared(struct catalog *cat, struct extent *ex)
 			    cat->opts.spare_bytes);
 }
 
-/* The record goes with the last chunk file, else the index would only grow.
- * It is still true: workers that find it a moment longer do no harm. */
-static void forget_empty(struct catalog *cat, struct object *obj)
+static bool is_read(const struct catalog *cat, const struct object *obj)
 {
-	if (obj->count > 0 || obj->plan != NULL || obj->retired)
+	size_t count;
+
+	(void)readers_of(&cat->readers, obj->record->object_no,
+			 obj->record->generation, &count);
+	return count > 0;
+}
+
+/* The record is still true: workers that find it a moment longer do no harm. */
+void catalog_forget_empty(struct catalog *cat, struct object *obj)
+{
+	if (obj->count > 0 || obj->plan != NULL || obj->retired ||
+	    obj->record == NULL || obj->record->size_bytes == 0)
 		return;
+	readers_refresh(&cat->readers, cat->now_ms, READERS_AGE_MS);
+	if (is_read(cat, obj))
+		return; /* it may want more of this very version */
 	if (obj->kept)
 		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
 	HASH_DELETE(by_key, cat->objects, obj);
@@ -537,7 +549,7 @@ static bool evict_one(struct catalog *cat)
 			 span_len(ex->span));
 		obj = ex->object;
 		drop_extent(cat, ex);
-		forget_empty(cat, obj);
+		catalog_forget_empty(cat, obj);
 		return true;
 	}
 	return false;
@@ -720,15 +732,6 @@ int catalog_bell(const struct catalog *cat)
 	return journal_bell(cat->journal);
 }
 
-static bool retired_is_read(const struct catalog *cat, const struct object *obj)
-{
-	size_t count;
-
-	(void)readers_of(&cat->readers, obj->record->object_no,
-			 obj->record->generation, &count);
-	return count > 0;
-}
-
 static void sweep_retired(struct catalog *cat)
 {
 	uint64_t chunks = 0, bytes = 0;
@@ -739,7 +742,7 @@ static void sweep_retired(struct catalog *cat)
 	readers_refresh(&cat->readers, cat->now_ms, READERS_AGE_MS);
 	for (obj = TAILQ_FIRST(&cat->retired); obj != NULL; obj = next) {
 		next = TAILQ_NEXT(obj, retired_link);
-		if (!retired_is_read(cat, obj))
+		if (!is_read(cat, obj))
 			catalog_purge(cat, obj, true, &chunks, &bytes);
 	}
 }

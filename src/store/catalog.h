@@ -148,6 +148,10 @@ void catalog_purge(struct catalog *cat, struct object *obj, bool drop,
 void catalog_forget(struct catalog *cat, struct object *obj, uint64_t *chunks,
 		    uint64_t *bytes);
 
+/* An object that nobody plans for and that has no chunk file left goes, with
+ * its record: else the index would keep every name ever asked for. */
+void catalog_forget_empty(struct catalog *cat, struct object *obj);
+
 /* The extent with this byte, or NULL. */
 struct extent *catalog_extent_at(const struct object *obj, uint64_t off);
 

@@ -285,6 +285,9 @@ static void test_the_limit_holds(void **state)
 		settle(fx);
 	}
 	assert_true(fx->cat->used_bytes > fx->size_bytes / 2);
+	/* a record goes with its last chunk file */
+	assert_null(catalog_find(fx->cat, "film/0", 6));
+	assert_non_null(catalog_find(fx->cat, "film/9", 6));
 	assert_true(atomic_load(&fx->seg->stats[SEGMENT_PROC_PREFETCHER]
 					 .value[STAT_evicted_chunks]) > 0);
 }
