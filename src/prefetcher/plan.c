@@ -268,6 +268,10 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 		reply_wait(t, &w->ask, run, w->started);
 		return ANSWERED;
 	}
+	if (fill_held_has(t->plan->cat, t->obj, off)) {
+		reply_look(t, &w->ask, w->started, false);
+		return ANSWERED;
+	}
 	if (failing(t))
 		return fail(t, &w->ask, true);
 	want.end_off = catalog_next_present(t->obj, off);

@@ -434,6 +434,19 @@ static bool still_read(struct fill *f)
 			    0);
 }
 
+bool fill_held_has(const struct catalog *cat, const struct object *obj,
+		   uint64_t off)
+{
+	const struct fill *f;
+
+	TAILQ_FOREACH(f, &cat->held, held_link)
+		if (f->object_no == obj->record->object_no &&
+		    f->generation == obj->record->generation &&
+		    off >= f->kept_off && off < f->to_off)
+			return true;
+	return false;
+}
+
 void fill_sweep(struct catalog *cat, bool all)
 {
 	struct fill *f, *next;

@@ -95,6 +95,10 @@ void fill_trim(struct fill *f, uint64_t off);
  * held until nobody reads its files. */
 void fill_end(struct fill *f);
 
+/* Does a held fill have this byte?  Its row tells readers where. */
+bool fill_held_has(const struct catalog *cat, const struct object *obj,
+		   uint64_t off);
+
 /* Frees held fills that nobody reads any more; with all set, every one.
  * catalog_tick() does this. */
 void fill_sweep(struct catalog *cat, bool all);
