@@ -532,7 +532,6 @@ static void run_loop(struct master *m)
 		/* what a child said comes before its end */
 		read_inbox(m, now_ms);
 		reap_children(m, now_ms);
-		mirror_rows(m); /* who hears READY=1 finds /readyz saying so */
 		advance(m, now_ms);
 		due_ms = supervise_run(&m->sv, now_ms);
 		due_ms = min_u64(due_ms, feed_watchdog(m, now_ms));

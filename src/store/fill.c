@@ -439,7 +439,7 @@ bool fill_held_has(const struct catalog *cat, const struct object *obj,
 {
 	const struct fill *f;
 
-	TAILQ_FOREACH(f, &cat->held, held_link)
+	TAILQ_FOREACH (f, &cat->held, held_link)
 		if (f->object_no == obj->record->object_no &&
 		    f->generation == obj->record->generation &&
 		    off >= f->kept_off && off < f->to_off)

@@ -119,7 +119,7 @@ const struct reader *readers_of(const struct readers *rd, uint64_t object_no,
 	       rd->rows[end].generation == generation)
 		end++;
 	*count = end - first;
-	return rd->rows + first;
+	return *count > 0 ? &rd->rows[first] : NULL;
 }
 
 bool readers_need(const struct readers *rd, uint64_t object_no,

@@ -37,7 +37,7 @@ void readers_fini(struct readers *rd);
  * copy is cut, and says so in the log. */
 void readers_refresh(struct readers *rd, uint64_t now_ms, uint64_t max_age_ms);
 
-/* The rows of one object and generation. */
+/* The rows of one object and generation; NULL when there are none. */
 const struct reader *readers_of(const struct readers *rd, uint64_t object_no,
 				uint32_t generation, size_t *count);
 
