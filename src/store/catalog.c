@@ -285,7 +285,8 @@ int catalog_set_record(struct catalog *cat, struct object *obj,
 
 /* ---- extents ---- */
 
-size_t catalog_extent_index(const struct object *obj, uint64_t off)
+/* Place of the first extent that ends beyond off. */
+static size_t extent_index(const struct object *obj, uint64_t off)
 {
 	size_t low = 0, high = obj->count;
 
@@ -302,7 +303,7 @@ size_t catalog_extent_index(const struct object *obj, uint64_t off)
 
 struct extent *catalog_extent_at(const struct object *obj, uint64_t off)
 {
-	size_t n = catalog_extent_index(obj, off);
+	size_t n = extent_index(obj, off);
 
 	if (n == obj->count || obj->extents[n]->span.from > off)
 		return NULL;
@@ -311,7 +312,7 @@ struct extent *catalog_extent_at(const struct object *obj, uint64_t off)
 
 uint64_t catalog_next_present(const struct object *obj, uint64_t off)
 {
-	size_t n = catalog_extent_index(obj, off);
+	size_t n = extent_index(obj, off);
 
 	if (n == obj->count)
 		return SIZE_UNKNOWN;
@@ -320,7 +321,7 @@ uint64_t catalog_next_present(const struct object *obj, uint64_t off)
 
 static int insert_extent(struct object *obj, struct extent *ex)
 {
-	size_t n = catalog_extent_index(obj, ex->span.from);
+	size_t n = extent_index(obj, ex->span.from);
 
 	if (n < obj->count && obj->extents[n]->span.from < ex->span.to)
 		return -EEXIST;
@@ -404,7 +405,7 @@ static void uncheck(struct catalog *cat, struct extent *ex)
 static void drop_extent(struct catalog *cat, struct extent *ex)
 {
 	struct object *obj = ex->object;
-	size_t n = catalog_extent_index(obj, ex->span.from);
+	size_t n = extent_index(obj, ex->span.from);
 
 	must(n < obj->count && obj->extents[n] == ex);
 	if (ex->state == EXTENT_COMMITTING || ex->state == EXTENT_VERIFYING) {

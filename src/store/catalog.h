@@ -158,9 +158,6 @@ struct extent *catalog_extent_at(const struct object *obj, uint64_t off);
 /* First byte >= off that is in an extent; SIZE_UNKNOWN = none. */
 uint64_t catalog_next_present(const struct object *obj, uint64_t off);
 
-/* Place of the first extent that ends beyond off. */
-size_t catalog_extent_index(const struct object *obj, uint64_t off);
-
 /* Makes room for more bytes and counts them as used.  -ENOSPC: all that is
  * there is being read, or the disk failed a moment ago. */
 int catalog_reserve(struct catalog *cat, uint64_t bytes) MUSTCHECK;
