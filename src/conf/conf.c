@@ -266,6 +266,14 @@ static void check_source(struct load *ld)
 	unsigned int line = line_of(ld, "url");
 	const char *wrong;
 
+	if (so->type == CONF_SOURCE_TYPE_DIRECTORY) {
+		if (so->path[0] != '/')
+			blame(ld, ld->section_line,
+			      "[source:%s] of type directory needs a path that "
+			      "begins with /",
+			      so->name);
+		return;
+	}
 	if (line == 0) {
 		blame(ld, ld->section_line,
 		      "[source:%s] needs a url, e.g. url = "
@@ -428,6 +436,8 @@ static void open_single(struct load *ld, enum option_section section)
 		[SECTION_main] = &ld->conf->main,
 		[SECTION_http] = &ld->conf->http,
 		[SECTION_cache] = &ld->conf->cache,
+		[SECTION_prefetch] = &ld->conf->prefetch,
+		[SECTION_resolver] = &ld->conf->resolver,
 		[SECTION_upstream] = &ld->conf->upstream,
 	};
 
@@ -456,7 +466,8 @@ static void open_section(struct load *ld, char *head)
 	if (n == SECTION_COUNT) {
 		blame(ld, ld->line,
 		      "no section is called [%s]: there are [main], [http], "
-		      "[cache], [upstream], [listen:NAME] and [source:NAME]",
+		      "[cache], [prefetch], [resolver], [upstream], "
+		      "[listen:NAME] and [source:NAME]",
 		      head);
 	} else if (section_is_named((enum option_section)n) && name == NULL) {
 		blame(ld, ld->line, "[%s] needs a name, e.g. [%s:a]", head,
@@ -649,6 +660,10 @@ static int make_defaults(struct conf **out)
 	if (rc == 0)
 		rc = set_defaults(SECTION_cache, &conf->cache);
 	if (rc == 0)
+		rc = set_defaults(SECTION_prefetch, &conf->prefetch);
+	if (rc == 0)
+		rc = set_defaults(SECTION_resolver, &conf->resolver);
+	if (rc == 0)
 		rc = set_defaults(SECTION_upstream, &conf->upstream);
 	if (rc < 0)
 		conf_free(conf);
@@ -718,6 +733,8 @@ void conf_free(struct conf *conf)
 	option_free_all(SECTION_main, &conf->main);
 	option_free_all(SECTION_http, &conf->http);
 	option_free_all(SECTION_cache, &conf->cache);
+	option_free_all(SECTION_prefetch, &conf->prefetch);
+	option_free_all(SECTION_resolver, &conf->resolver);
 	option_free_all(SECTION_upstream, &conf->upstream);
 	for (size_t i = 0; i < conf->listen_count; i++) {
 		option_free_all(SECTION_listen, &conf->listens[i]);
@@ -752,6 +769,10 @@ static const void *single_values(const struct conf *conf,
 		return &conf->http;
 	case SECTION_cache:
 		return &conf->cache;
+	case SECTION_prefetch:
+		return &conf->prefetch;
+	case SECTION_resolver:
+		return &conf->resolver;
 	case SECTION_upstream:
 		return &conf->upstream;
 	default:
@@ -818,6 +839,8 @@ int conf_dump(const struct conf *conf, FILE *to)
 	dump_section(SECTION_main, NULL, &conf->main, to);
 	dump_section(SECTION_http, NULL, &conf->http, to);
 	dump_section(SECTION_cache, NULL, &conf->cache, to);
+	dump_section(SECTION_prefetch, NULL, &conf->prefetch, to);
+	dump_section(SECTION_resolver, NULL, &conf->resolver, to);
 	dump_section(SECTION_upstream, NULL, &conf->upstream, to);
 	for (size_t i = 0; i < conf->listen_count; i++)
 		dump_section(SECTION_listen, conf->listens[i].name,

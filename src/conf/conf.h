@@ -38,7 +38,15 @@ enum conf_on_abandon {
 };
 
 enum conf_source_type {
-	CONF_SOURCE_TYPE_TEMPLATE,
+	CONF_SOURCE_TYPE_TEMPLATE,  /* url with {id}, perhaps {quality} */
+	CONF_SOURCE_TYPE_DIRECTORY, /* files of this machine */
+	CONF_SOURCE_TYPE_HTTP,      /* a resolver service */
+	CONF_SOURCE_TYPE_COMMAND,   /* a helper program */
+};
+
+enum conf_order {
+	CONF_ORDER_DEADLINE,
+	CONF_ORDER_ARRIVAL,
 };
 
 /* Which rows conf/options.def gives. */
@@ -48,7 +56,9 @@ enum conf_source_type {
 #define OPTIONS_UPSTREAM 8
 #define OPTIONS_LISTEN   16
 #define OPTIONS_SOURCE   32
-#define OPTIONS_ALL      63
+#define OPTIONS_PREFETCH 64
+#define OPTIONS_RESOLVER 128
+#define OPTIONS_ALL      255
 
 #define CONF_FIELD_BYTES(name)  uint64_t name;
 #define CONF_FIELD_TIME(name)   uint64_t name;
@@ -78,6 +88,18 @@ struct conf_cache {
 #include "conf/options.def"
 };
 
+struct conf_prefetch {
+#define OPTIONS_OF OPTIONS_PREFETCH
+#define OPT        CONF_FIELD
+#include "conf/options.def"
+};
+
+struct conf_resolver {
+#define OPTIONS_OF OPTIONS_RESOLVER
+#define OPT        CONF_FIELD
+#include "conf/options.def"
+};
+
 struct conf_upstream {
 #define OPTIONS_OF OPTIONS_UPSTREAM
 #define OPT        CONF_FIELD
@@ -102,6 +124,8 @@ struct conf {
 	struct conf_main main;
 	struct conf_http http;
 	struct conf_cache cache;
+	struct conf_prefetch prefetch;
+	struct conf_resolver resolver;
 	struct conf_upstream upstream;
 	struct conf_listen *listens; /* at least one */
 	size_t listen_count;

@@ -45,6 +45,8 @@ static const struct {
 	[SECTION_main] = { "main", false },
 	[SECTION_http] = { "http", false },
 	[SECTION_cache] = { "cache", false },
+	[SECTION_prefetch] = { "prefetch", false },
+	[SECTION_resolver] = { "resolver", false },
 	[SECTION_upstream] = { "upstream", false },
 	[SECTION_listen] = { "listen", true },
 	[SECTION_source] = { "source", true },

@@ -17,6 +17,8 @@ enum option_section {
 	SECTION_main,
 	SECTION_http,
 	SECTION_cache,
+	SECTION_prefetch,
+	SECTION_resolver,
 	SECTION_upstream,
 	SECTION_listen,
 	SECTION_source,
