@@ -207,8 +207,35 @@ struct object *catalog_add(struct catalog *cat, const char *key,
 	return obj;
 }
 
+struct object *catalog_find_no(struct catalog *cat, uint64_t object_no)
+{
+	struct object *obj;
+
+	HASH_FIND(by_no, cat->numbers, &object_no, sizeof(object_no), obj);
+	return obj;
+}
+
+/* It has no record any more, or is no longer in the catalog. */
+static void drop_number(struct catalog *cat, struct object *obj)
+{
+	if (obj->object_no != 0)
+		HASH_DELETE(by_no, cat->numbers, obj);
+	obj->object_no = 0;
+}
+
+/* Its record, new or of another version, has this number. */
+static void set_number(struct catalog *cat, struct object *obj)
+{
+	if (obj->object_no == obj->record->object_no)
+		return;
+	drop_number(cat, obj);
+	obj->object_no = obj->record->object_no;
+	HASH_ADD(by_no, cat->numbers, object_no, sizeof(obj->object_no), obj);
+}
+
 static void free_object(struct object *obj)
 {
+	must(obj->object_no == 0);
 	must(obj->count == 0);
 	free(obj->extents);
 	free(obj->record);
@@ -271,6 +298,7 @@ int catalog_set_record(struct catalog *cat, struct object *obj,
 	}
 	free(obj->record);
 	obj->record = copy;
+	set_number(cat, obj);
 	was_kept = obj->kept;
 	obj->kept = (copy->flags & OBJECT_NO_STORE) == 0;
 	if (!obj->kept) {
@@ -437,8 +465,10 @@ void catalog_purge(struct catalog *cat, struct object *obj, bool drop,
 		return;
 	if (obj->kept && !obj->retired)
 		journal_delete_object(cat, obj);
-	if (!obj->retired)
+	if (!obj->retired) {
+		drop_number(cat, obj);
 		HASH_DELETE(by_key, cat->objects, obj);
+	}
 	if (obj->count == 0) {
 		if (obj->retired)
 			TAILQ_REMOVE(&cat->retired, obj, retired_link);
@@ -462,6 +492,7 @@ void catalog_forget(struct catalog *cat, struct object *obj, uint64_t *chunks,
 	if (obj->kept)
 		journal_delete_object(cat, obj);
 	obj->kept = false;
+	drop_number(cat, obj);
 	if (obj->count > 0 && retire(cat, obj) == 0)
 		return; /* doomed extents wait for the journal */
 	free(obj->record);
@@ -528,6 +559,7 @@ void catalog_forget_empty(struct catalog *cat, struct object *obj)
 		return; /* it may want more of this very version */
 	if (obj->kept)
 		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
+	drop_number(cat, obj);
 	HASH_DELETE(by_key, cat->objects, obj);
 	free_object(obj);
 }
@@ -796,6 +828,7 @@ static void load_object(void *ctx, const char *key, size_t key_bytes,
 	if (obj->record == NULL)
 		return;
 	memcpy(obj->record, rec, object_record_bytes(rec));
+	set_number(cat, obj);
 	obj->kept = true;
 	raise_to(&cat->opts.seg->next_object_no, rec->object_no + 1);
 }
@@ -1206,6 +1239,7 @@ static void free_catalog(struct catalog *cat)
 	}
 	HASH_ITER (by_key, cat->objects, obj, next) {
 		HASH_DELETE(by_key, cat->objects, obj);
+		drop_number(cat, obj);
 		obj->count = 0;
 		free_object(obj);
 	}

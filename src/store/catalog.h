@@ -56,6 +56,8 @@ struct extent {
 /* One rendition, or what is left of an older generation of it. */
 struct object {
 	UT_hash_handle by_key; /* not for retired ones */
+	UT_hash_handle by_no;  /* the same, and only with a record */
+	uint64_t object_no;    /* the record's, while in that table */
 	TAILQ_ENTRY(object) retired_link;
 	struct object_record *record; /* NULL: nothing is known yet */
 	struct extent **extents;      /* by first byte; they never overlap */
@@ -95,6 +97,7 @@ struct catalog {
 	struct inflight_table inflight;
 	struct readers readers;
 	struct object *objects; /* uthash */
+	struct object *numbers; /* the same by number */
 	struct object_list retired;
 	TAILQ_HEAD(, extent) queue;
 	uint64_t used_bytes;
@@ -126,6 +129,9 @@ void catalog_close(struct catalog *cat);
 
 struct object *catalog_find(struct catalog *cat, const char *key,
 			    size_t key_bytes);
+/* The object whose record has this number, or NULL. */
+struct object *catalog_find_no(struct catalog *cat, uint64_t object_no);
+
 /* A new object of which nothing is known.  NULL: out of memory. */
 struct object *catalog_add(struct catalog *cat, const char *key,
 			   size_t key_bytes);
