@@ -92,12 +92,13 @@ _Static_assert(sizeof(struct segment_reader) == 32, "shared layout, version 1");
  * who plays on and which bytes were of use. */
 struct segment_sent {
 	_Atomic uint64_t object_no;
-	_Atomic uint64_t from_off;
+	_Atomic uint64_t begin_off; /* of the range */
+	_Atomic uint64_t from_off;  /* sent since the last entry of it */
 	_Atomic uint64_t to_off;
 	_Atomic uint32_t generation;
-	_Atomic uint32_t unused;
+	_Atomic uint32_t whole; /* 1: to_off ends the range */
 };
-_Static_assert(sizeof(struct segment_sent) == 32, "shared layout, version 1");
+_Static_assert(sizeof(struct segment_sent) == 40, "shared layout, version 1");
 
 struct segment_worker {
 	_Atomic uint64_t readers_top; /* rows from here on were never used */
@@ -176,17 +177,21 @@ void segment_close(struct segment *seg);
 bool segment_read_run(struct segment *seg, uint32_t run_row,
 		      struct segment_run_view *out);
 
-/* The worker has sent these bytes. */
-void segment_note_sent(struct segment_worker *worker, uint64_t object_no,
-		       uint32_t generation, uint64_t from_off, uint64_t to_off);
-
-/* Copies entry no of what was sent.  False: it was overwritten. */
+/* A plain copy of an entry. */
 struct segment_sent_view {
 	uint64_t object_no;
+	uint64_t begin_off;
 	uint64_t from_off;
 	uint64_t to_off;
 	uint32_t generation;
+	bool whole;
 };
+
+/* The worker has sent these bytes. */
+void segment_note_sent(struct segment_worker *worker,
+		       const struct segment_sent_view *sent);
+
+/* Copies entry no of what was sent.  False: it was overwritten. */
 bool segment_read_sent(struct segment_worker *worker, uint64_t no,
 		       struct segment_sent_view *out);
 

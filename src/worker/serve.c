@@ -75,10 +75,17 @@ static void log_response(struct serve *sv)
 /* Tells the prefetcher what was sent: it fetches ahead of who plays on. */
 static void note_sent(struct serve *sv, uint64_t at_least)
 {
+	struct segment_sent_view sent = { .object_no = sv->object_no,
+					  .begin_off = sv->begin_off,
+					  .generation = sv->generation,
+					  .whole = sv->left.from ==
+						   sv->left.to };
+
 	if (!sv->head_sent || sv->left.from < sv->noted_off + at_least)
 		return;
-	segment_note_sent(sv->desk->row, sv->object_no, sv->generation,
-			  sv->noted_off, sv->left.from);
+	sent.from_off = sv->noted_off;
+	sent.to_off = sv->left.from;
+	segment_note_sent(sv->desk->row, &sent);
 	sv->noted_off = sv->left.from;
 }
 
@@ -362,7 +369,7 @@ static enum serve_next look_for_object(struct serve *sv)
 		  desk->serves->nonce++ ^ sv->begun_us);
 	adopt_record(sv, rec);
 	sv->left = plan->span;
-	sv->noted_off = sv->left.from;
+	sv->begin_off = sv->noted_off = sv->left.from;
 	wait_reader_show(sv); /* if a first wait has given it a row */
 	if (rec->fresh_until_s < wall_s && !sv->asked_fresh)
 		return ask_for(sv, ASK_REVALIDATE, CACHE_STATUS_FWD_STALE);
@@ -394,7 +401,7 @@ static enum serve_next next_part(struct serve *sv)
 	note_sent(sv, 1);
 	if (++parts->at < parts->count) {
 		sv->left = parts->spans[parts->at];
-		sv->noted_off = sv->left.from;
+		sv->begin_off = sv->noted_off = sv->left.from;
 		return serve_send_part_head(sv) < 0 ? break_off(sv)
 						    : SERVE_GO_ON;
 	}

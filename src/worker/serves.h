@@ -73,6 +73,7 @@ struct serve {
 	const char *key; /* the caller's until key_owned */
 
 	struct span left;   /* wanted and not sent yet, of this part */
+	uint64_t begin_off; /* of the range, or part */
 	uint64_t noted_off; /* sent before this byte, and told the prefetcher */
 	uint64_t object_no; /* 0 = not known */
 	uint64_t size_bytes;
