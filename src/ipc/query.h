@@ -13,7 +13,7 @@
 
 #include "store/layout.h"
 
-#define QUERY_RETRY_MS    2000u
+#define QUERY_RETRY_MS    500u
 #define QUERY_PIECE_BYTES 3072u
 #define QUERY_BYTES_MAX   (192u * 1024u) /* of a whole answer */
 #define QUERY_NOT_GIVEN   UINT64_MAX

@@ -6,10 +6,15 @@
 #include <string.h>
 
 #include "prefetcher/describe.h"
+#include "prefetcher/schedule.h"
 #include "util/clock.h"
 #include "util/log.h"
 
 #define READERS_AGE_MS 10
+#define WINDOW_LEAST   (512 * KIB)
+#define STARVED_MS     300 /* of a body, before its rate means anything */
+#define STARVED_BYTES  (64 * KIB)
+#define BLOCKED_MS     10000 /* an origin that wants a longer pause: say so */
 #define SWEEP_MS       1000
 #define TITLE_MS       10000              /* how long an unused title is kept */
 #define WAITER_MS      (3 * ASK_RETRY_MS) /* its worker no longer asks */
@@ -126,6 +131,7 @@ static void close_title(struct title *t)
 	while (!TAILQ_EMPTY(&t->runs))
 		run_end(TAILQ_FIRST(&t->runs));
 	free_waiters(t);
+	media_free(t->media);
 	TAILQ_REMOVE(&t->plan->titles, t, link);
 	t->plan->title_count--;
 	t->obj->plan = NULL;
@@ -163,7 +169,7 @@ enum verdict {
 	WAIT,
 };
 
-static bool failing(const struct title *t)
+bool plan_failing(const struct title *t)
 {
 	return t->fail_until_ms > t->plan->now_ms;
 }
@@ -175,14 +181,31 @@ static enum verdict fail(struct title *t, const struct ask *ask, bool known)
 	return ANSWERED;
 }
 
+/* How long its origin wants to be left alone, if that is long. */
+static uint64_t blocked_ms(struct title *t)
+{
+	struct origin *o = plan_origin(t);
+	uint64_t now_ms = t->plan->now_ms;
+
+	if (o == NULL || origin_blocked_until_ms(o) < now_ms + BLOCKED_MS)
+		return 0;
+	return origin_blocked_until_ms(o) - now_ms;
+}
+
 static enum verdict start(struct title *t, struct waiter *w,
 			  const struct run_want *want)
 {
 	struct run *run;
 	int rc = run_start(t, want, &run);
 
+	if (rc == -EAGAIN && t->obj->record == NULL && blocked_ms(t) > 0) {
+		reply_fail(t->plan, &w->ask, 503, false,
+			   (uint32_t)(blocked_ms(t) / 1000),
+			   "the origin wants a pause");
+		return ANSWERED;
+	}
 	if (rc == -EAGAIN)
-		return WAIT; /* the next sweep tries again */
+		return WAIT; /* the schedule tries again */
 	if (rc < 0) {
 		reply_fail(t->plan, &w->ask, 502, false, 0, strerror(-rc));
 		return ANSWERED;
@@ -202,7 +225,7 @@ static enum verdict decide_unknown(struct title *t, struct waiter *w)
 				 .want_to = ask->want_to,
 				 .probe = true };
 
-	if (failing(t))
+	if (plan_failing(t))
 		return fail(t, ask, false);
 	if (!TAILQ_EMPTY(&t->runs))
 		return WAIT;
@@ -221,7 +244,7 @@ static enum verdict decide_stale(struct title *t, struct waiter *w)
 				 .revalidate = true };
 	const struct run *run;
 
-	if (failing(t)) {
+	if (plan_failing(t)) {
 		if (t->fail_status >= 500 &&
 		    describe_stale_ok(t->obj->record,
 				      &t->plan->opts.conf->cache,
@@ -272,7 +295,7 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 		reply_look(t, &w->ask, w->started, false);
 		return ANSWERED;
 	}
-	if (failing(t))
+	if (plan_failing(t))
 		return fail(t, &w->ask, true);
 	want.end_off = catalog_next_present(t->obj, off);
 	TAILQ_FOREACH (run, &t->runs, link)
@@ -322,7 +345,7 @@ static enum verdict decide(struct title *t, struct waiter *w)
 	return ex != NULL ? decide_present(t, w, ex) : decide_missing(t, w);
 }
 
-/* ---- asks ---- */
+/* ---- asks, checked ---- */
 
 static bool sane(const struct ask *ask, size_t bytes)
 {
@@ -365,6 +388,93 @@ static struct title *title_of(struct plan *plan, const struct ask *ask)
 		obj = catalog_add(plan->cat, ask->key, ask->key_bytes);
 	return obj == NULL ? NULL : open_title(plan, obj, source);
 }
+
+/* ---- for the schedule ---- */
+
+struct title *plan_title(struct plan *plan, struct object *obj)
+{
+	const char *slash = strchr(obj->key, '/');
+	const struct conf_source *source;
+
+	if (obj->plan != NULL)
+		return obj->plan;
+	if (plan->title_count >= PLAN_TITLES_MAX || slash == NULL)
+		return NULL;
+	source = conf_find_source(plan->opts.conf, obj->key,
+				  (size_t)(slash - obj->key));
+	return source != NULL ? open_title(plan, obj, source) : NULL;
+}
+
+struct title *plan_title_of_key(struct plan *plan, const char *key,
+				size_t key_bytes)
+{
+	struct object *obj = catalog_find(plan->cat, key, key_bytes);
+	struct title *t;
+
+	if (obj != NULL)
+		return plan_title(plan, obj);
+	obj = catalog_add(plan->cat, key, key_bytes);
+	if (obj == NULL)
+		return NULL;
+	t = plan_title(plan, obj);
+	if (t == NULL) {
+		struct plan_purged purged = { 0 };
+
+		catalog_purge(plan->cat, obj, true, &purged.chunks,
+			      &purged.bytes);
+	}
+	return t;
+}
+
+size_t plan_read(struct title *t, uint64_t off, void *buffer, size_t n)
+{
+	size_t got = catalog_read(t->plan->cat, t->obj, off, buffer, n);
+	const struct run *run;
+
+	TAILQ_FOREACH (run, &t->runs, link)
+		if (got == 0 && run->fill != NULL)
+			got = fill_read(run->fill, off, buffer, n);
+	return got;
+}
+
+struct origin *plan_origin(struct title *t)
+{
+	struct plan *plan = t->plan;
+	char url[TRANSFER_URL_BYTES];
+	int64_t resolved_us;
+
+	if (t->source->type == CONF_SOURCE_TYPE_TEMPLATE)
+		return origins_of_url(plan->origins, t->source->url,
+				      plan->now_ms);
+	if (locator_find(plan->locator, t->source, t->obj->key, plan_wall_s(),
+			 url, sizeof(url), &resolved_us) < 0)
+		return NULL;
+	return origins_of_url(plan->origins, url, plan->now_ms);
+}
+
+uint64_t plan_window(const struct title *t, uint64_t off)
+{
+	const struct plan *plan = t->plan;
+	uint64_t window = 0;
+
+	if (t->media != NULL) {
+		const struct media_info *info = media_info(t->media);
+
+		window = media_bytes_for(t->media, off,
+					 plan->opts.conf->prefetch.readahead);
+		/* the player will find that its index is at the end, and
+		 * turn there */
+		if (info->container == MEDIA_MP4 && info->index_behind &&
+		    media_state(t->media) == MEDIA_WANTS)
+			return MIB;
+	}
+	if (window == 0)
+		return plan->lead_bytes;
+	window = window * schedule_depth_percent(plan) / 100;
+	return min_u64(max_u64(window, WINDOW_LEAST), plan->lead_bytes);
+}
+
+/* ---- asks ---- */
 
 static struct waiter *find_waiter(struct title *t, const struct ask *ask)
 {
@@ -427,6 +537,7 @@ void plan_ask(struct plan *plan, const void *message, size_t bytes)
 	}
 	w->ask = *ask;
 	w->confirmations = t->confirmations;
+	w->first_ms = plan->now_ms;
 	w->seen_ms = plan->now_ms;
 	if (decide(t, w) == ANSWERED) {
 		free(w);
@@ -436,7 +547,7 @@ void plan_ask(struct plan *plan, const void *message, size_t bytes)
 	plan->waiters++;
 }
 
-static void look_again(struct title *t)
+void plan_look_again(struct title *t)
 {
 	TAILQ_HEAD(, waiter) waiters;
 	struct waiter *w;
@@ -479,7 +590,7 @@ static void on_look(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 		if (!t->dirty)
 			continue;
 		t->dirty = false;
-		look_again(t);
+		plan_look_again(t);
 		if (t->gone)
 			drop_gone(t);
 	}
@@ -487,8 +598,7 @@ static void on_look(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 /* ---- readers ---- */
 
-/* First byte from off on that is in no file. */
-static uint64_t first_missing(const struct title *t, uint64_t off)
+uint64_t plan_first_missing(const struct title *t, uint64_t off)
 {
 	for (;;) {
 		const struct extent *ex = catalog_extent_at(t->obj, off);
@@ -527,6 +637,51 @@ static void count_for_run(struct run *run, const struct reader *row,
 	run->readers_max_off = max_u64(run->readers_max_off, row->pos_off);
 }
 
+/* Who reads as fast as the bytes come would read faster. */
+static bool is_starved(const struct run *run)
+{
+	return run->state == RUN_BODY && run->fill != NULL && !run->paused &&
+	       run->title->plan->now_ms - run->body_ms > STARVED_MS &&
+	       run->readers_max_off + STARVED_BYTES >= run->fill->to_off;
+}
+
+static void note_readers(struct title *t, struct run *run)
+{
+	uint64_t limit_off;
+
+	if (run->readers == 0)
+		return;
+	limit_off = run->readers_max_off + plan_window(t, run->readers_max_off);
+	if (run->ahead) /* what the schedule wants of it comes on top */
+		limit_off = max_u64(limit_off, run->limit_off);
+	run->limit_off = limit_off;
+	if (is_starved(run))
+		t->starved_ms = t->plan->now_ms;
+}
+
+/* Who plays on by one range after the other reads between them, too. */
+static void count_playheads(struct title *t)
+{
+	const struct object_record *rec = t->obj->record;
+	uint64_t pos_off[PLAYHEADS_OF_ONE];
+	size_t count = playheads_of(t->plan->playheads, rec->object_no,
+				    rec->generation, t->plan->now_ms, pos_off);
+	struct run *run;
+
+	for (size_t n = 0; n < count; n++) {
+		const struct reader row = { .object_no = rec->object_no,
+					    .generation = rec->generation,
+					    .pos_off = pos_off[n],
+					    .end_off = rec->size_bytes };
+		uint64_t missing_off = plan_first_missing(t, row.pos_off);
+
+		if (missing_off > row.pos_off + plan_window(t, row.pos_off))
+			continue;
+		TAILQ_FOREACH (run, &t->runs, link)
+			count_for_run(run, &row, missing_off);
+	}
+}
+
 void plan_count_readers(struct title *t, uint64_t max_age_ms)
 {
 	struct plan *plan = t->plan;
@@ -551,15 +706,14 @@ void plan_count_readers(struct title *t, uint64_t max_age_ms)
 		if (rows[n].pos_off < missing_from ||
 		    rows[n].pos_off > missing_off) {
 			missing_from = rows[n].pos_off;
-			missing_off = first_missing(t, rows[n].pos_off);
+			missing_off = plan_first_missing(t, rows[n].pos_off);
 		}
 		TAILQ_FOREACH (run, &t->runs, link)
 			count_for_run(run, &rows[n], missing_off);
 	}
+	count_playheads(t);
 	TAILQ_FOREACH (run, &t->runs, link)
-		if (run->readers > 0)
-			run->limit_off =
-				run->readers_max_off + plan->lead_bytes;
+		note_readers(t, run);
 }
 
 /* ---- time ---- */
@@ -600,8 +754,8 @@ static void sweep_title(struct title *t)
 	struct object *obj = t->obj;
 
 	sweep_waiters(t);
-	if (!TAILQ_EMPTY(&t->runs) || !TAILQ_EMPTY(&t->waiters) || failing(t) ||
-	    plan->now_ms - t->used_ms < TITLE_MS)
+	if (!TAILQ_EMPTY(&t->runs) || !TAILQ_EMPTY(&t->waiters) ||
+	    plan_failing(t) || plan->now_ms - t->used_ms < TITLE_MS)
 		return;
 	if (obj->record == NULL || !obj->kept) {
 		purge_title(t, &purged);
@@ -626,6 +780,9 @@ void plan_tick(struct plan *plan)
 		if (sweep)
 			sweep_title(t);
 	}
+	if (sweep)
+		locator_tick(plan->locator, plan->now_ms);
+	schedule_tick(plan);
 	catalog_tick(plan->cat, plan->now_ms);
 	stat_set(plan->opts.stats, STAT_runs, plan->runs);
 }
@@ -693,6 +850,27 @@ static void on_catalog_changed(void *ctx UNUSED, struct object *obj)
 		plan_changed(obj->plan);
 }
 
+/* The resolver has spoken: runs that waited for a URL go on. */
+static void on_resolved(void *ctx, const char *id_key, uint32_t status,
+			uint32_t retry_after_s, const char *reason)
+{
+	struct plan *plan = ctx;
+	struct title *t;
+	struct run *run, *next;
+
+	plan->now_ms = clock_now_ms();
+	TAILQ_FOREACH (t, &plan->titles, link) {
+		if (!locator_same_id(t->obj->key, id_key))
+			continue;
+		for (run = TAILQ_FIRST(&t->runs); run != NULL; run = next) {
+			next = TAILQ_NEXT(run, link);
+			if (run->state == RUN_RESOLVE)
+				run_resolved(run, status, retry_after_s,
+					     reason);
+		}
+	}
+}
+
 static int open_upstream(struct plan *plan)
 {
 	const struct conf_upstream *conf = &plan->opts.conf->upstream;
@@ -708,6 +886,51 @@ static int open_upstream(struct plan *plan)
 	};
 
 	return upstream_open(&plan->upstream, plan->opts.base, &opts);
+}
+
+static void load_origin(void *ctx, const char *name,
+			const struct origin_record *rec)
+{
+	struct plan *plan = ctx;
+
+	origins_load(plan->origins, name, rec, plan_wall_s(), plan->now_ms);
+}
+
+static int open_parts(struct plan *plan)
+{
+	const struct conf *conf = plan->opts.conf;
+	struct locator_opts locator = { .conf = conf,
+					.ipc = plan->opts.ipc,
+					.answered = on_resolved,
+					.ctx = plan };
+	const struct origins_opts origins = {
+		.hard = conf->upstream.connections,
+		.ahead = conf->upstream.max_connections,
+		.bps = conf->prefetch.origin_bandwidth,
+	};
+	int rc = locator_open(&plan->locator, &locator);
+
+	if (rc == 0)
+		rc = origins_open(&plan->origins, &origins);
+	if (rc == 0)
+		rc = catalog_load_origins(plan->cat, load_origin, plan);
+	if (rc == 0)
+		rc = playheads_open(&plan->playheads, plan->opts.seg);
+	if (rc == 0)
+		rc = jobs_open(&plan->jobs, plan->opts.seg, conf->prefetch.jobs,
+			       plan->now_ms);
+	if (rc == 0)
+		rc = schedule_open(&plan->schedule, plan);
+	return rc;
+}
+
+static void close_parts(struct plan *plan)
+{
+	schedule_close(plan->schedule);
+	jobs_close(plan->jobs);
+	playheads_close(plan->playheads);
+	origins_close(plan->origins);
+	locator_close(plan->locator);
 }
 
 int plan_open(struct plan **out, const struct plan_opts *opts)
@@ -748,9 +971,15 @@ int plan_open(struct plan **out, const struct plan_opts *opts)
 	rc = open_upstream(plan);
 	if (rc < 0)
 		goto no_upstream;
+	rc = open_parts(plan);
+	if (rc < 0)
+		goto no_parts;
 	*out = plan;
 	return 0;
 
+no_parts:
+	close_parts(plan);
+	upstream_close(plan->upstream);
 no_upstream:
 	catalog_close(plan->cat);
 no_catalog:
@@ -767,6 +996,7 @@ void plan_close(struct plan *plan)
 	while (!TAILQ_EMPTY(&plan->titles))
 		close_title(TAILQ_FIRST(&plan->titles));
 	upstream_close(plan->upstream);
+	close_parts(plan);
 	catalog_close(plan->cat);
 	event_free(plan->look);
 	free(plan);

@@ -15,6 +15,11 @@
 #include "conf/conf.h"
 #include "ipc/ask.h"
 #include "ipc/inbox.h"
+#include "media/media.h"
+#include "prefetcher/jobs.h"
+#include "prefetcher/locator.h"
+#include "prefetcher/origins.h"
+#include "prefetcher/playheads.h"
 #include "prefetcher/run.h"
 #include "shm/segment.h"
 #include "store/catalog.h"
@@ -35,6 +40,7 @@ struct plan_opts {
 struct waiter {
 	TAILQ_ENTRY(waiter) link;
 	uint64_t confirmations; /* of the title, when it first asked */
+	uint64_t first_ms;      /* when it first asked */
 	uint64_t seen_ms; /* last asked: workers ask again while they wait */
 	bool started;     /* this ask started a run */
 	struct ask ask;
@@ -55,12 +61,26 @@ struct title {
 	char fail_reason[128];
 	uint64_t confirmations; /* how often the origin spoke of it */
 	uint64_t used_ms;
+	int64_t resolved_us; /* of the URL whose bytes are stored */
+	uint64_t starved_ms; /* when somebody last waited for a run's bytes
+			      * while they came */
+	struct media *media; /* NULL until the size is known */
+	uint32_t media_generation;
+	bool media_told;
+	uint64_t map_wanted_ms; /* GET /map asked for it; 0 = never */
 	bool dirty; /* its waiters are to be looked at again */
 	bool gone;  /* the origin has it no more: drop what is stored */
 };
 
+struct schedule;
+
 struct plan {
 	struct plan_opts opts;
+	struct locator *locator;
+	struct origins *origins;
+	struct playheads *playheads;
+	struct jobs *jobs;
+	struct schedule *schedule;
 	struct catalog *cat;
 	struct upstream *upstream;
 	TAILQ_HEAD(, title) titles; /* those in use */
@@ -108,6 +128,34 @@ void plan_failed(struct title *t, uint32_t status, uint64_t for_ms,
 
 /* The origin has just said what the object is: a failure is forgotten. */
 void plan_confirmed(struct title *t);
+
+/* Decides about its waiters at once.  Not from inside of a transfer's
+ * callback. */
+void plan_look_again(struct title *t);
+
+/* The title of an object whose source is still configured, made when there is
+ * none; else NULL. */
+struct title *plan_title(struct plan *plan, struct object *obj);
+
+/* The title of a key, the object made when it is new; NULL as above. */
+struct title *plan_title_of_key(struct plan *plan, const char *key,
+				size_t key_bytes);
+
+/* Asks are answered with a failure at this moment. */
+bool plan_failing(const struct title *t);
+
+/* First byte from off on that is in no file. */
+uint64_t plan_first_missing(const struct title *t, uint64_t off);
+
+/* Copies up to n bytes of the object from off on, from wherever they are
+ * stored or have just arrived.  How many; 0: not there. */
+size_t plan_read(struct title *t, uint64_t off, void *buffer, size_t n);
+
+/* How many bytes from off on are to be kept filled for who plays there. */
+uint64_t plan_window(const struct title *t, uint64_t off);
+
+/* Where its bytes come from; NULL: not known before it is resolved. */
+struct origin *plan_origin(struct title *t);
 
 /* Wall clock, seconds. */
 int64_t plan_wall_s(void);

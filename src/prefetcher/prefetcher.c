@@ -11,6 +11,8 @@
 #include "conf/conf.h"
 #include "prefetcher/admin.h"
 #include "prefetcher/plan.h"
+#include "prefetcher/query.h"
+#include "prefetcher/schedule.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -38,10 +40,26 @@ static void arm_tick(struct prefetcher *pf)
 	struct timeval next = { 0, TICK_BUSY_MS * 1000 };
 
 	pf->idle = pf->plan->runs == 0 && cat->checks_left == 0 &&
-		   TAILQ_EMPTY(&cat->held);
+		   pf->plan->waiters == 0 && TAILQ_EMPTY(&cat->held) &&
+		   !schedule_busy(pf->plan);
 	if (pf->idle)
 		next.tv_usec = TICK_IDLE_MS * 1000;
 	event_add(pf->tick, &next);
+}
+
+static void take_message(struct prefetcher *pf, const void *message,
+			 size_t bytes)
+{
+	uint32_t type = 0;
+
+	if (bytes >= sizeof(type))
+		memcpy(&type, message, sizeof(type));
+	if (type == RESOLVED_TYPE)
+		locator_reply(pf->plan->locator, message, bytes);
+	else if (type == QUERY_TYPE)
+		query_take(pf->plan, message, bytes);
+	else
+		plan_ask(pf->plan, message, bytes);
 }
 
 static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg)
@@ -54,10 +72,13 @@ static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg)
 
 		if (bytes <= 0)
 			break;
-		plan_ask(pf->plan, message, (size_t)bytes);
+		take_message(pf, message, (size_t)bytes);
 	}
-	if (pf->idle && pf->plan->runs > 0)
-		arm_tick(pf);
+	if (pf->idle) { /* there may be something to do now */
+		struct timeval soon = { 0, TICK_BUSY_MS * 1000 };
+
+		event_add(pf->tick, &soon);
+	}
 }
 
 static void on_bell(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)

@@ -8,8 +8,10 @@
 #include "http/date.h"
 #include "http/slice.h"
 #include "prefetcher/describe.h"
+#include "prefetcher/locator.h"
+#include "prefetcher/origins.h"
 #include "prefetcher/plan.h"
-#include "upstream/template.h"
+#include "prefetcher/schedule.h"
 #include "util/log.h"
 
 #define RETRY_FIRST_MS    100
@@ -21,6 +23,11 @@
 #define ANEW_MAX          3 /* an origin whose validator changes each time */
 #define NEAR_BYTES        (64 * KIB)
 #define READERS_AGE_MS    5
+#define RESOLVES_MAX      3          /* resolutions until bytes come */
+#define WANTED_MS         400        /* since the schedule last wanted it */
+#define JOIN_MS           1000       /* a bounded range is waited for so long */
+#define OVERLAP_BYTES     (16 * KIB) /* compared when a URL was replaced */
+#define SEEN_LATE_BYTES   (256 * KIB) /* ahead of readers: fetched ahead */
 
 static struct plan *plan_of(const struct run *run)
 {
@@ -35,6 +42,11 @@ static const struct conf *conf_of(const struct run *run)
 static void count(struct run *run, enum stat_no no, uint64_t n)
 {
 	stat_add(plan_of(run)->opts.stats, no, n);
+}
+
+bool run_is_asked(const struct run *run)
+{
+	return plan_of(run)->now_ms - run->asked_ms < ASKED_MS;
 }
 
 uint64_t run_next_off(const struct run *run)
@@ -61,8 +73,13 @@ bool run_will_reach(const struct run *run, uint64_t off)
 		return true;
 	body_ms = now_ms - run->body_ms;
 	if (run->state != RUN_BODY || run->body_bytes == 0 || body_ms < 50)
-		return false;
+		return run->ahead && off < run->range_end &&
+		       off - next <= MIB / 2;
 	rate = run->body_bytes / body_ms; /* bytes per ms */
+	/* one that ends soon anyway: nothing is to be fetched twice */
+	if (run->range_end != SIZE_UNKNOWN && off < run->range_end &&
+	    off - next <= rate * JOIN_MS)
+		return true;
 	wait_ms = run->body_ms - run->started_ms;
 	return off - next <= min_u64(rate * wait_ms, MIB);
 }
@@ -79,11 +96,29 @@ void run_wanted(struct run *run, uint64_t off, uint64_t want_to)
 
 /* ---- ending ---- */
 
+/* The transfer is over: what it tells of its origin. */
+static void count_transfer(struct run *run)
+{
+	uint64_t now_ms = plan_of(run)->now_ms;
+
+	if (!run->counted)
+		return;
+	run->counted = false;
+	origin_end(run->origin);
+	if (run->body_bytes > 0 && !run->was_paused)
+		origin_note_rate(run->origin, run->body_bytes,
+				 now_ms - run->body_ms,
+				 run->body_ms - run->transfer_ms,
+				 run->range_end != SIZE_UNKNOWN);
+	run->origin = NULL;
+}
+
 static void stop_transfer(struct run *run)
 {
 	if (run->transfer != NULL)
 		transfer_abort(run->transfer);
 	run->transfer = NULL;
+	count_transfer(run);
 }
 
 static void end_fill(struct run *run)
@@ -101,6 +136,7 @@ void run_end(struct run *run)
 	end_fill(run);
 	TAILQ_REMOVE(&t->runs, run, link);
 	t->plan->runs--;
+	free(run->candidate);
 	free(run);
 	plan_changed(t);
 }
@@ -123,7 +159,7 @@ static void retry_later(struct run *run, uint64_t at_least_ms)
 				? RETRY_FIRST_MS
 				: min_u64(run->delay_ms * 2, RETRY_LAST_MS);
 	run->state = RUN_RETRY;
-	run->paused = run->no_room = false;
+	run->paused = run->no_room = run->held = false;
 }
 
 static bool patience_is_over(const struct run *run)
@@ -189,18 +225,19 @@ static enum transfer_next begin_anew(struct run *run, uint64_t from_off)
 	return TRANSFER_STOP;
 }
 
-static int accept_record(struct run *run, struct object_record *rec)
+/* same: rec is of the version that is stored. */
+static int accept_record(struct run *run, const struct object_record *rec,
+			 bool same)
 {
 	struct title *t = run->title;
 	struct object *obj = t->obj;
 	struct object_record *old = obj->record;
 	struct object_record *merged;
-	bool same;
 	int rc;
 
+	t->resolved_us = run->resolved_us;
 	if (old == NULL)
 		return catalog_set_record(plan_of(run)->cat, obj, rec, false);
-	same = describe_same(old, rec, t->source);
 	if (!same) {
 		log_info("ev=generation key=%s old=%u", obj->key,
 			 old->generation);
@@ -225,18 +262,53 @@ static int accept_record(struct run *run, struct object_record *rec)
 	return rc;
 }
 
+/* The URL was replaced and its validator is another one, as those of another
+ * server often are: the bytes will tell.  What is known stays in force. */
+static bool begin_proof(struct run *run, const struct transfer_head *head,
+			const struct object_record *rec)
+{
+	const struct object_record *old = run->title->obj->record;
+
+	if (run->overlap_bytes == 0 || !head->ranged ||
+	    head->span.from + run->overlap_bytes != run->pos_off ||
+	    rec->size_bytes != old->size_bytes)
+		return false;
+	free(run->candidate);
+	run->candidate = malloc(sizeof(*run->candidate));
+	if (run->candidate == NULL)
+		return false;
+	memcpy(run->candidate, rec, object_record_bytes(rec));
+	run->proving = true;
+	run->body_off = head->span.from;
+	run->state = RUN_BODY;
+	return true;
+}
+
+static void note_answer(struct run *run, const struct transfer_head *head)
+{
+	if (run->origin == NULL)
+		return;
+	origin_note_good(run->origin, plan_of(run)->now_ms);
+	if (head->ranged)
+		origin_note_accepted(run->origin,
+				     run->range_end == SIZE_UNKNOWN
+					     ? SIZE_UNKNOWN
+					     : span_len(head->span));
+}
+
 static enum transfer_next on_content(struct run *run,
 				     const struct transfer_head *head)
 {
 	struct title *t = run->title;
 	uint64_t asked_off = run->pos_off;
-	bool was_known = t->obj->record != NULL;
+	bool was_known = t->obj->record != NULL, same = true;
 	struct object_record rec;
 	int64_t now_s = plan_wall_s();
 	uint32_t generation = was_known ? t->obj->record->generation : 0;
 	int rc = describe_head(head, t->source, &conf_of(run)->cache, now_s,
 			       now_s, &rec);
 
+	note_answer(run, head);
 	if (rc == 0 && head->ranged && head->size == SIZE_UNKNOWN &&
 	    (!was_known || t->obj->record->size_bytes == SIZE_UNKNOWN))
 		rc = -EINVAL; /* a part of nobody knows how much */
@@ -249,7 +321,11 @@ static enum transfer_next on_content(struct run *run,
 		    describe_validator(t->obj->record) != NULL &&
 		    !describe_same(t->obj->record, &rec, t->source))
 			rec.flags &= ~OBJECT_NO_RANGES;
-		rc = accept_record(run, &rec);
+		if (was_known)
+			same = describe_same(t->obj->record, &rec, t->source);
+		if (!same && begin_proof(run, head, &rec))
+			return TRANSFER_GO;
+		rc = accept_record(run, &rec, same);
 	}
 	if (rc < 0) {
 		plan_failed(t, 502, conf_of(run)->cache.negative, 0,
@@ -264,9 +340,14 @@ static enum transfer_next on_content(struct run *run,
 	if (run->suffix > 0)
 		run_wanted(run, head->span.from, SIZE_UNKNOWN);
 	run->whole = !head->ranged;
+	if (run->whole)
+		run->end_off = run->range_end = SIZE_UNKNOWN;
 	run->probe = run->revalidate = false;
 	run->suffix = 0;
 	run->body_off = run->pos_off = head->span.from;
+	if (same && head->ranged &&
+	    head->span.from + run->overlap_bytes == asked_off)
+		run->pos_off = asked_off;
 	run->state = RUN_BODY;
 	if (was_known && t->obj->record->generation != generation &&
 	    !head->ranged && asked_off > 0 &&
@@ -321,6 +402,26 @@ static enum transfer_next on_confirmed(struct run *run,
 	return stop(run);
 }
 
+/* The same once more, with what has been learned meanwhile. */
+static enum transfer_next ask_again(struct run *run)
+{
+	run->restart = true;
+	return TRANSFER_STOP;
+}
+
+/* Some origins say so of ranges that are too long for them. */
+static bool shorter_may_help(struct run *run, int status)
+{
+	if (status != 400 && status != 403 && status != 413 && status != 416)
+		return false;
+	if (run->origin == NULL || run->whole || run->suffix > 0)
+		return false;
+	return origin_note_refused(run->origin,
+				   run->range_end == SIZE_UNKNOWN
+					   ? SIZE_UNKNOWN
+					   : run->range_end - run->pos_off);
+}
+
 /* An empty object has no range that could be satisfied. */
 static enum transfer_next on_unsatisfiable(struct run *run,
 					   const struct transfer_head *head)
@@ -345,6 +446,9 @@ static enum transfer_next on_unsatisfiable(struct run *run,
 			    "the origin refuses every range");
 		return stop(run);
 	}
+	if (rec != NULL && run->pos_off < rec->size_bytes &&
+	    shorter_may_help(run, 416))
+		return ask_again(run);
 	if (rec != NULL && run->pos_off < rec->size_bytes &&
 	    (head->size == SIZE_UNKNOWN || head->size == rec->size_bytes)) {
 		plan_failed(run->title, 502, conf_of(run)->cache.negative, 0,
@@ -376,12 +480,33 @@ static bool is_passing(int status)
 	return status >= 500 || status == 408 || status == 425 || status == 429;
 }
 
+/* URLs expire: the resolver knows a new one.  Once, until bytes come. */
+static bool resolve_anew(struct run *run, int status)
+{
+	if ((status != 403 && status != 404 && status != 410) ||
+	    run->title->source->type == CONF_SOURCE_TYPE_TEMPLATE ||
+	    run->resolved_again)
+		return false;
+	run->resolved_again = true;
+	count(run, STAT_resolve_again, 1);
+	log_info("ev=url_refused key=%s status=%d off=%llu",
+		 run->title->obj->key, status,
+		 (unsigned long long)run->pos_off);
+	return true;
+}
+
 static enum transfer_next on_error_status(struct run *run,
 					  const struct transfer_head *head)
 {
 	struct title *t = run->title;
 	char reason[64];
 
+	if ((head->status == 429 || head->status == 503) && run->origin != NULL)
+		origin_note_busy(run->origin, retry_after_s(head) * 1000u,
+				 plan_of(run)->now_ms);
+	if (shorter_may_help(run, head->status) ||
+	    resolve_anew(run, head->status))
+		return ask_again(run);
 	snprintf(reason, sizeof(reason), "the origin answered %d",
 		 head->status);
 	if (t->obj->record != NULL && !run->revalidate &&
@@ -474,10 +599,18 @@ static bool goes_on_alone(const struct run *run)
 
 static enum transfer_next pause(struct run *run, bool no_room)
 {
-	run->paused = true;
+	run->paused = run->was_paused = true;
 	run->no_room = no_room;
 	run->paused_ms = plan_of(run)->now_ms;
 	return TRANSFER_PAUSE;
+}
+
+/* Does it come before anybody needs it? */
+static bool comes_early(const struct run *run)
+{
+	if (run->readers > 0)
+		return run->readers_max_off + SEEN_LATE_BYTES < run->pos_off;
+	return run->ahead || !run_is_asked(run);
 }
 
 static int take(struct run *run, const uint8_t *bytes, size_t n)
@@ -493,9 +626,51 @@ static int take(struct run *run, const uint8_t *bytes, size_t n)
 	if (begun)
 		plan_changed(run->title); /* there is a row to wait on */
 	rc = fill_write(run->fill, bytes, n);
-	if (rc == 0)
-		run->pos_off += n;
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (run->title->obj->kept && comes_early(run))
+		catalog_note_ahead(
+			plan_of(run)->cat, run->title->obj,
+			(struct span){ run->pos_off, run->pos_off + n });
+	schedule_took(run, n);
+	run->pos_off += n;
+	return 0;
+}
+
+/* Bytes before pos_off, asked for once more: are they those that are stored?
+ * Then the answer's record is as good as the old one. */
+static enum transfer_next prove(struct run *run, const uint8_t *bytes, size_t n)
+{
+	struct title *t = run->title;
+	uint64_t off = run->body_off;
+	uint8_t stored[4096];
+
+	n = min_u64(n, run->pos_off - off);
+	while (n > 0) {
+		size_t got =
+			plan_read(t, off, stored, min_u64(n, sizeof(stored)));
+		bool same = got > 0 && memcmp(stored, bytes, got) == 0;
+
+		if (!same) {
+			log_info("ev=url_other_bytes key=%s off=%llu",
+				 t->obj->key, (unsigned long long)off);
+			run->proving = false;
+			if (accept_record(run, run->candidate, false) < 0)
+				return stop(run);
+			plan_confirmed(t);
+			return begin_anew(run, run->pos_off);
+		}
+		bytes += got;
+		off += got;
+		n -= got;
+	}
+	if (off < run->pos_off)
+		return TRANSFER_GO;
+	run->proving = false;
+	if (accept_record(run, run->candidate, true) < 0)
+		return stop(run);
+	plan_confirmed(t);
+	return TRANSFER_GO;
 }
 
 static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
@@ -505,6 +680,12 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 
 	if (run->body_bytes == 0 && run->body_ms == 0)
 		run->body_ms = plan_of(run)->now_ms;
+	if (run->proving && run->body_off < run->pos_off) {
+		enum transfer_next next = prove(run, bytes, n);
+
+		if (next != TRANSFER_GO)
+			return next;
+	}
 	while (run->pos_off < to) {
 		uint64_t border_off = border(run, run->pos_off);
 		size_t skip = run->pos_off - run->body_off;
@@ -527,6 +708,10 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 			}
 			return pause(run, false);
 		}
+		if (schedule_holds(run)) {
+			run->held = true;
+			return pause(run, false);
+		}
 		rc = take(run, bytes + skip,
 			  min_u64(to, border_off) - run->pos_off);
 		if (rc == -EAGAIN)
@@ -542,7 +727,11 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 	}
 	run->body_off = to;
 	run->body_bytes += n;
+	run->resolved_again = false;
+	run->resolves = 0;
 	count(run, STAT_origin_bytes, n);
+	if (run->origin != NULL)
+		origin_note_bytes(run->origin, n);
 	return TRANSFER_GO;
 }
 
@@ -593,12 +782,38 @@ static bool is_short(const struct run *run)
 
 static int begin_transfer(struct run *run);
 
+/* Its request is answered, but the run goes on: by another request, at once
+ * or when somebody needs more. */
+static bool has_more(const struct run *run)
+{
+	const struct object_record *rec = run->title->obj->record;
+
+	return !run->whole && rec != NULL && rec->size_bytes != SIZE_UNKNOWN &&
+	       run->body_bytes > 0 &&
+	       run->pos_off < min_u64(run->end_off, rec->size_bytes);
+}
+
+static void go_on(struct run *run)
+{
+	int rc = 0;
+
+	run->state = RUN_RETRY;
+	run->between = true;
+	run->retry_ms = run->paused_ms = plan_of(run)->now_ms;
+	if (!at_limit(run))
+		rc = begin_transfer(run);
+	if (rc < 0)
+		fault(run, 502, strerror(-rc));
+}
+
 static void on_end(void *ctx, enum transfer_end how, const char *reason)
 {
 	struct run *run = ctx;
 	int rc;
 
 	run->transfer = NULL;
+	count_transfer(run);
+	run->proving = false;
 	if (run->ended) {
 		run_end(run);
 		return;
@@ -618,7 +833,10 @@ static void on_end(void *ctx, enum transfer_end how, const char *reason)
 			return;
 		}
 		learn_size(run);
-		run_end(run);
+		if (has_more(run))
+			go_on(run);
+		else
+			run_end(run);
 		return;
 	case TRANSFER_STOPPED: /* on_error_status() said RETRY */
 		return;
@@ -635,6 +853,77 @@ static void on_end(void *ctx, enum transfer_end how, const char *reason)
 	}
 }
 
+/* ---- the URL ---- */
+
+/* Bytes before pos_off that the answer of a replaced URL is to repeat. */
+static uint64_t overlap_of(const struct run *run)
+{
+	struct title *t = run->title;
+	uint64_t n = min_u64(OVERLAP_BYTES, run->pos_off), done = 0;
+	uint8_t bytes[4096];
+
+	if (t->obj->record == NULL || run->probe || run->revalidate ||
+	    run->whole || t->resolved_us == run->resolved_us)
+		return 0;
+	while (done < n) {
+		size_t got = plan_read(t, run->pos_off - n + done, bytes,
+				       min_u64(n - done, sizeof(bytes)));
+
+		if (got == 0)
+			return 0;
+		done += got;
+	}
+	return n;
+}
+
+/* -EAGAIN: the resolver was asked; run_resolved() goes on. */
+static int find_url(struct run *run, char *url, size_t url_bytes)
+{
+	struct title *t = run->title;
+	struct plan *plan = t->plan;
+	int64_t resolved_us, known_us = 0;
+	int rc = locator_find(plan->locator, t->source, t->obj->key,
+			      plan_wall_s(), url, url_bytes, &resolved_us);
+
+	if (rc == 0 && run->resolved_again && resolved_us != 0 &&
+	    resolved_us == run->resolved_us)
+		rc = -EAGAIN; /* that is the one that was refused */
+	if (rc == -EAGAIN)
+		known_us = resolved_us;
+	if (rc == 0)
+		run->resolved_us = resolved_us;
+	if (rc != -EAGAIN)
+		return rc;
+	if (++run->resolves > RESOLVES_MAX)
+		return -ETIMEDOUT;
+	rc = locator_ask(plan->locator, t->obj->key, known_us, plan->now_ms);
+	return rc < 0 ? rc : -EAGAIN;
+}
+
+void run_resolved(struct run *run, uint32_t status, uint32_t retry_after_s,
+		  const char *reason)
+{
+	struct title *t = run->title;
+	int rc;
+
+	must(run->state == RUN_RESOLVE);
+	if (status == 200) {
+		rc = begin_transfer(run);
+		if (rc < 0)
+			fault(run, 502, strerror(-rc));
+		return;
+	}
+	if (status != 404) {
+		fault(run, status, reason);
+		return;
+	}
+	log_info("ev=resolve_failed key=%s status=%u why=\"%s\"", t->obj->key,
+		 status, reason);
+	plan_failed(t, status, conf_of(run)->cache.negative, retry_after_s,
+		    reason);
+	run_end(run);
+}
+
 /* ---- beginning ---- */
 
 static const struct transfer_ops ops = {
@@ -644,51 +933,94 @@ static const struct transfer_ops ops = {
 	.end = on_end,
 };
 
+/* Fields of the request that depend on what is known of the object. */
+static void make_conditional(const struct run *run, struct transfer_want *want)
+{
+	const struct object_record *rec = run->title->obj->record;
+	const char *etag, *date;
+
+	if (rec == NULL || run->probe)
+		return;
+	if (!run->revalidate) {
+		if (rec->flags & OBJECT_NO_RANGES) {
+			want->from = 0;
+			want->to = SIZE_UNKNOWN;
+		} else if (run->resolved_us == run->title->resolved_us) {
+			want->if_range = describe_validator(rec);
+		} /* else the answer itself is compared: another server may
+		   * have other validators */
+		return;
+	}
+	etag = object_record_text(rec, TEXT_ETAG);
+	date = object_record_text(rec, TEXT_LAST_MODIFIED);
+	if (etag[0] != '\0')
+		want->if_none_match = etag;
+	else if (date[0] != '\0')
+		want->if_modified_since = date;
+}
+
 static int begin_transfer(struct run *run)
 {
 	struct title *t = run->title;
-	const struct object_record *rec = t->obj->record;
-	const char *id = strchr(t->obj->key, '/');
+	struct plan *plan = t->plan;
 	struct transfer_want want = {
-		.from = run->pos_off,
-		.to = run->end_off,
 		.suffix = run->suffix,
 		.allow_private = t->source->allow_private,
 	};
 	char url[TRANSFER_URL_BYTES];
-	int rc;
+	int rc = find_url(run, url, sizeof(url));
 
-	must(id != NULL);
-	rc = template_expand(t->source->url, id + 1, strlen(id + 1), url,
-			     sizeof(url));
+	if (rc == -EAGAIN) {
+		run->state = RUN_RESOLVE;
+		return 0;
+	}
 	if (rc < 0)
 		return rc;
+	run->origin = origins_of_url(plan->origins, url, plan->now_ms);
+	run->range_end = run->end_off;
+	if (run->origin != NULL && run->suffix == 0 && !run->whole)
+		run->range_end = origin_range_end(run->origin, run->pos_off,
+						  run->end_off);
+	run->overlap_bytes = overlap_of(run);
 	want.url = url;
-	if (rec != NULL && run->revalidate) {
-		const char *etag = object_record_text(rec, TEXT_ETAG);
-		const char *date = object_record_text(rec, TEXT_LAST_MODIFIED);
-
-		if (etag[0] != '\0')
-			want.if_none_match = etag;
-		else if (date[0] != '\0')
-			want.if_modified_since = date;
-	} else if (rec != NULL && !run->probe) {
-		want.if_range = describe_validator(rec);
-		if (rec->flags & OBJECT_NO_RANGES) {
-			want.from = 0;
-			want.to = SIZE_UNKNOWN;
-			want.if_range = NULL;
-		}
-	}
+	want.from = run->pos_off - run->overlap_bytes;
+	want.to = run->range_end;
+	make_conditional(run, &want);
 	run->body_bytes = 0;
 	run->body_ms = 0;
-	rc = transfer_begin(&run->transfer, plan_of(run)->upstream, &want, &ops,
-			    run);
-	if (rc < 0)
+	run->was_paused = run->between = false;
+	run->transfer_ms = plan->now_ms;
+	rc = transfer_begin(&run->transfer, plan->upstream, &want, &ops, run);
+	if (rc < 0) {
+		run->origin = NULL;
 		return rc;
+	}
+	run->counted = run->origin != NULL;
+	if (run->counted)
+		origin_begin(run->origin);
 	run->state = RUN_ASKED;
 	count(run, STAT_origin_requests, 1);
 	return 0;
+}
+
+/* Is there a connection for it?  Who is waited for may take that of a run
+ * that can wait. */
+static bool may_connect(struct title *t, const struct run_want *want)
+{
+	struct plan *plan = t->plan;
+	struct origin *o = plan_origin(t);
+	bool waited = !want->ahead || want->urgent;
+	uint32_t limit;
+
+	if (o == NULL)
+		return true;
+	limit = origin_limit(o, plan->now_ms);
+	if (!waited)
+		limit = (uint32_t)min_u64(
+			limit, plan->opts.conf->upstream.max_connections);
+	if (origin_active(o) < limit)
+		return true;
+	return waited && schedule_preempt(plan, o, plan->now_ms);
 }
 
 int run_start(struct title *t, const struct run_want *want, struct run **out)
@@ -697,7 +1029,7 @@ int run_start(struct title *t, const struct run_want *want, struct run **out)
 	struct run *run;
 	int rc;
 
-	if (plan->runs >= SEGMENT_RUNS / 2)
+	if (plan->runs >= SEGMENT_RUNS / 2 || !may_connect(t, want))
 		return -EAGAIN;
 	run = calloc(1, sizeof(*run));
 	if (run == NULL)
@@ -708,12 +1040,20 @@ int run_start(struct title *t, const struct run_want *want, struct run **out)
 	run->suffix = want->suffix;
 	run->probe = want->probe;
 	run->revalidate = want->revalidate;
+	run->ahead = want->ahead;
+	run->for_job = want->for_job;
+	run->deadline_ms = want->ahead ? want->deadline_ms : plan->now_ms;
+	run->wanted_ms = want->ahead ? plan->now_ms : 0;
 	run->whole = t->obj->record != NULL &&
 		     (t->obj->record->flags & OBJECT_NO_RANGES) != 0;
-	if (run->whole)
+	if (run->whole) {
 		run->from_off = run->pos_off = 0;
+		run->end_off = SIZE_UNKNOWN;
+	}
 	run->started_ms = plan->now_ms;
 	run_wanted(run, run->from_off, want->want_to);
+	if (run->ahead)
+		run->asked_ms = 0; /* by nobody */
 	if (!run->probe && !run->revalidate && !run->whole) {
 		rc = fill_begin(&run->fill, plan->cat, t->obj, run->pos_off);
 		if (rc < 0) {
@@ -730,6 +1070,8 @@ int run_start(struct title *t, const struct run_want *want, struct run **out)
 	TAILQ_INSERT_TAIL(&t->runs, run, link);
 	plan->runs++;
 	count(run, STAT_runs_started, 1);
+	if (run->ahead)
+		count(run, STAT_prefetch_runs, 1);
 	*out = run;
 	return 0;
 }
@@ -741,7 +1083,8 @@ static bool is_abandoned(struct run *run)
 	const struct conf_cache *cache = &conf_of(run)->cache;
 	uint64_t now_ms = plan_of(run)->now_ms;
 
-	if (run->readers > 0 || now_ms - run->asked_ms < ASKED_MS ||
+	if (run->readers > 0 || run_is_asked(run) ||
+	    now_ms - run->wanted_ms < WANTED_MS ||
 	    !TAILQ_EMPTY(&run->title->waiters)) {
 		run->abandoned_ms = 0;
 		return false;
@@ -769,14 +1112,14 @@ static bool is_abandoned(struct run *run)
 
 static void resume(struct run *run)
 {
-	run->paused = run->no_room = false;
+	run->paused = run->no_room = run->held = false;
 	transfer_resume(run->transfer);
 }
 
 void run_tick(struct run *run)
 {
 	struct plan *plan = plan_of(run);
-	uint64_t lead = plan->lead_bytes;
+	uint64_t lead = plan_window(run->title, run->pos_off);
 
 	if (is_abandoned(run)) {
 		count(run, STAT_runs_abandoned, 1);
@@ -789,12 +1132,18 @@ void run_tick(struct run *run)
 	if (run->state == RUN_RETRY && plan->now_ms >= run->retry_ms) {
 		int rc;
 
+		if (run->between && run->pos_off >= run->limit_off) {
+			if (plan->now_ms - run->paused_ms >= PAUSED_MS)
+				run_end(run);
+			return;
+		}
+		if (!run->between)
+			count(run, STAT_origin_resumes, 1);
 		if (run->fill != NULL) {
 			(void)!fill_flush(run->fill);
 			run->pos_off = fill_next_off(run->fill);
 		}
 		rc = begin_transfer(run);
-		count(run, STAT_origin_resumes, 1);
 		if (rc < 0)
 			fault(run, 502, strerror(-rc));
 		return;
@@ -804,6 +1153,12 @@ void run_tick(struct run *run)
 	if (run->no_room) {
 		if (run->fill == NULL || fill_flush(run->fill) == 0)
 			resume(run);
+	} else if (run->held) {
+		if (!schedule_holds(run))
+			resume(run);
+		else if (plan->now_ms - run->paused_ms >= PAUSED_MS &&
+			 !run->whole)
+			run_end(run);
 	} else if (run->limit_off == SIZE_UNKNOWN ||
 		   run->pos_off + lead / 4 <= run->limit_off) {
 		resume(run);

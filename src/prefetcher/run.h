@@ -10,8 +10,16 @@
  *     |  v            v  |
  *    RETRY <----------'--'     patience over --> ended, title failed
  *
- * A run may be paused: it is far enough ahead of its foremost reader, or
- * there is no room until readers move on.
+ * Before ASKED there may be RUN_RESOLVE: the resolver is asked for the URL.
+ * A run of many bytes may be several requests, one after the other, where the
+ * origin does not like long or open ranges: it stays one run.
+ *
+ * A run may be paused: it is far enough ahead of its foremost reader, there
+ * is no room until readers move on, or the schedule holds it: others need the
+ * bandwidth more.
+ *
+ * A run is started for an ask, or by the schedule ahead of need; one of the
+ * second kind is promoted in place when somebody comes to wait for it.
  */
 #ifndef REELCACHE_PREFETCHER_RUN_H
 #define REELCACHE_PREFETCHER_RUN_H
@@ -23,10 +31,12 @@
 #include "store/fill.h"
 #include "upstream/transfer.h"
 
+struct origin;
 struct plan;
 struct title;
 
 enum run_state {
+	RUN_RESOLVE,
 	RUN_ASKED,
 	RUN_BODY,
 	RUN_RETRY,
@@ -41,7 +51,8 @@ struct run {
 	uint64_t from_off;   /* first byte it was started for */
 	uint64_t pos_off;    /* first byte not taken yet */
 	uint64_t body_off;   /* first byte of the next body callback */
-	uint64_t end_off;    /* end of the Range; SIZE_UNKNOWN = open */
+	uint64_t end_off;    /* where it stops; SIZE_UNKNOWN = open */
+	uint64_t range_end;  /* of the request that runs; SIZE_UNKNOWN = open */
 	uint64_t suffix;     /* the last n bytes, while the size is unknown */
 	uint64_t limit_off;  /* pauses there until readers move on */
 	uint64_t wanted_off; /* end of what readers have asked for so far */
@@ -49,10 +60,30 @@ struct run {
 	bool revalidate;     /* asks whether the object is still the same */
 	bool whole;          /* the origin sends all of it, from 0 */
 	bool paused;
-	bool no_room; /* paused by the store, not by limit_off */
-	uint8_t anew; /* times that it began anew */
-	bool restart; /* its transfer was stopped to begin anew */
-	bool ended;   /* its transfer was stopped: nothing more to do */
+	bool no_room;    /* paused by the store, not by limit_off */
+	bool hold;       /* the schedule wants it to stand still */
+	bool held;       /* paused by that */
+	bool ahead;      /* started by the schedule, before anybody waited */
+	bool for_job;    /* of these: for POST /prefetch */
+	bool between;    /* RUN_RETRY, but only between two of its requests */
+	bool counted;    /* among its origin's transfers */
+	bool was_paused; /* so the rate of this transfer tells nothing */
+	bool resolved_again; /* since bytes came: its URL was replaced */
+	bool proving; /* another validator: are the bytes before pos_off those
+		       * that are stored? */
+	uint64_t overlap_bytes; /* asked for once more, before pos_off */
+	struct origin *origin;  /* while counted */
+	struct object_record *candidate; /* proving: the answer's record */
+	int64_t resolved_us;  /* of the URL in use; 0 = a template's */
+	uint64_t transfer_ms; /* when this transfer was begun */
+	uint64_t resolve_ms;  /* RUN_RESOLVE: since when */
+	uint64_t deadline_ms; /* when its next byte is needed, as the
+			       * schedule sees it; UINT64_MAX = never */
+	uint64_t wanted_ms;   /* last time that the schedule wanted it */
+	uint8_t resolves; /* resolutions that were asked for since bytes came */
+	uint8_t anew;     /* times that it began anew */
+	bool restart;     /* its transfer was stopped to begin anew */
+	bool ended;       /* its transfer was stopped: nothing more to do */
 	uint64_t started_ms;
 	uint64_t asked_ms; /* last time that an ask was led here */
 	uint64_t paused_ms;
@@ -78,10 +109,14 @@ struct run_want {
 	uint64_t suffix;  /* > 0: instead of from_off */
 	bool probe;
 	bool revalidate;
+	bool ahead;           /* by the schedule */
+	bool for_job;         /* of these: for POST /prefetch */
+	bool urgent;          /* of these: somebody will wait for it soon */
+	uint64_t deadline_ms; /* ahead: when its first byte is needed */
 };
 
 /* Starts a run of the title; it is in the title's list then.  -EAGAIN: too
- * many at a time. */
+ * many at a time, here or at its origin. */
 int run_start(struct title *t, const struct run_want *want,
 	      struct run **out) MUSTCHECK;
 
@@ -95,6 +130,13 @@ void run_tick(struct run *run);
 /* Somebody asks for bytes until want_to (SIZE_UNKNOWN), whose row was not
  * seen yet: the run may go on so far, but not for ever. */
 void run_wanted(struct run *run, uint64_t off, uint64_t want_to);
+
+/* RUN_RESOLVE: the resolver has answered, 200 or a fault.  May free it. */
+void run_resolved(struct run *run, uint32_t status, uint32_t retry_after_s,
+		  const char *reason);
+
+/* An ask was led here a moment ago: its reader's row is not seen yet. */
+bool run_is_asked(const struct run *run);
 
 /* First byte that is in no file yet. */
 uint64_t run_next_off(const struct run *run);

@@ -130,6 +130,23 @@ struct segment_young {
 	uint8_t record[2304];
 };
 
+/* A prefetch that was asked for and is not finished, so that a successor of
+ * the prefetcher goes on with it.  Written by the prefetcher; checked by who
+ * reads it. */
+#define SEGMENT_JOBS 1024u
+struct segment_job {
+	_Atomic uint32_t used; /* 1 = whole */
+	uint32_t key_bytes;
+	uint64_t no;
+	uint64_t start_ms;
+	uint64_t seconds_ms;
+	uint64_t bytes;
+	uint64_t deadline_ms; /* monotonic */
+	uint64_t asked_ms;
+	uint8_t key[256];
+};
+_Static_assert(sizeof(struct segment_job) == 312, "shared layout, version 1");
+
 enum segment_proc_no {
 	SEGMENT_PROC_MASTER,
 	SEGMENT_PROC_PREFETCHER,
@@ -163,6 +180,7 @@ struct segment {
 	_Atomic uint64_t next_run_no;    /* not by a successor either */
 	struct segment_run runs[SEGMENT_RUNS];
 	struct segment_young young[SEGMENT_YOUNG];
+	struct segment_job jobs[SEGMENT_JOBS];
 	struct segment_stats stats[SEGMENT_PROCS];
 	struct segment_worker workers[SEGMENT_WORKERS];
 };

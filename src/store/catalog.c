@@ -155,6 +155,30 @@ static void journal_delete_object(struct catalog *cat, const struct object *obj)
 	add_op(cat, op, true);
 }
 
+void catalog_save_origin(struct catalog *cat, const char *name,
+			 const struct origin_record *rec)
+{
+	struct journal_op *op = journal_new(JOURNAL_PUT_ORIGIN);
+
+	if (op != NULL) {
+		op->key = strdup(name);
+		op->origin = *rec;
+		if (op->key == NULL) {
+			journal_free(op);
+			op = NULL;
+		}
+	}
+	add_op(cat, op, false);
+}
+
+int catalog_load_origins(struct catalog *cat,
+			 void (*each)(void *ctx, const char *name,
+				      const struct origin_record *rec),
+			 void *ctx)
+{
+	return index_load_origins(cat->index, each, ctx);
+}
+
 /* ---- young objects: known to a successor before they are committed ---- */
 
 static void young_put(struct catalog *cat, struct object *obj)

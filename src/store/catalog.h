@@ -207,6 +207,14 @@ void catalog_check_file(struct catalog *cat, struct extent *ex);
 int catalog_bell(const struct catalog *cat);
 void catalog_reap(struct catalog *cat);
 
+/* What was learned of an origin, "scheme://host:port". */
+void catalog_save_origin(struct catalog *cat, const char *name,
+			 const struct origin_record *rec);
+int catalog_load_origins(struct catalog *cat,
+			 void (*each)(void *ctx, const char *name,
+				      const struct origin_record *rec),
+			 void *ctx) MUSTCHECK;
+
 /* Every 20 ms while fills are open: what is staged is written.  Also
  * statistics, retired objects, scratch files. */
 void catalog_tick(struct catalog *cat, uint64_t now_ms);

@@ -343,6 +343,47 @@ int index_load(struct index *ix,
 	return rc;
 }
 
+#define ORIGIN_PREFIX "origin/"
+#define ORIGIN_BYTES  511u /* LMDB's longest key */
+
+struct load_origins {
+	void (*each)(void *ctx, const char *name,
+		     const struct origin_record *rec);
+	void *ctx;
+};
+
+static void load_origin(void *ctx, const MDB_val *k, const MDB_val *v)
+{
+	struct load_origins *ld = ctx;
+	size_t prefix = strlen(ORIGIN_PREFIX);
+	char name[ORIGIN_BYTES + 1];
+	struct origin_record rec;
+
+	if (k->mv_size <= prefix || k->mv_size > ORIGIN_BYTES ||
+	    memcmp(k->mv_data, ORIGIN_PREFIX, prefix) != 0 ||
+	    !origin_record_valid(v->mv_data, v->mv_size))
+		return;
+	memcpy(name, (const char *)k->mv_data + prefix, k->mv_size - prefix);
+	name[k->mv_size - prefix] = '\0';
+	memcpy(&rec, v->mv_data, sizeof(rec));
+	ld->each(ld->ctx, name, &rec);
+}
+
+int index_load_origins(struct index *ix,
+		       void (*each)(void *ctx, const char *name,
+				    const struct origin_record *rec),
+		       void *ctx)
+{
+	struct load_origins ld = { each, ctx };
+	int rc = index_begin_read(ix);
+
+	if (rc < 0)
+		return rc;
+	rc = load_table(ix, ix->meta, load_origin, &ld);
+	index_end_read(ix);
+	return rc;
+}
+
 int index_begin_write(struct index *ix)
 {
 	must(ix->write == NULL);
@@ -392,6 +433,17 @@ int index_delete_extent(struct index *ix, const struct extent_key *key)
 int index_put_number(struct index *ix, const char *name, uint64_t value)
 {
 	return put(ix, ix->meta, name, strlen(name), &value, sizeof(value));
+}
+
+int index_put_origin(struct index *ix, const char *name,
+		     const struct origin_record *rec)
+{
+	char key[ORIGIN_BYTES + 1];
+	int n = snprintf(key, sizeof(key), ORIGIN_PREFIX "%s", name);
+
+	if (n < 0 || (size_t)n >= sizeof(key))
+		return -ENAMETOOLONG;
+	return put(ix, ix->meta, key, (size_t)n, rec, sizeof(*rec));
 }
 
 bool index_get_number(struct index *ix, const char *name, uint64_t *value)

@@ -51,6 +51,12 @@ int index_load(struct index *ix,
 			      const struct extent_record *rec),
 	       void *ctx) MUSTCHECK;
 
+/* Calls for every origin's record; damaged ones are left out. */
+int index_load_origins(struct index *ix,
+		       void (*each)(void *ctx, const char *name,
+				    const struct origin_record *rec),
+		       void *ctx) MUSTCHECK;
+
 /* The writer: begin, any number of the others, then exactly one of commit
  * (synced) and abort. */
 int index_begin_write(struct index *ix) MUSTCHECK;
@@ -64,6 +70,9 @@ int index_delete_extent(struct index *ix,
 			const struct extent_key *key) MUSTCHECK;
 int index_put_number(struct index *ix, const char *name,
 		     uint64_t value) MUSTCHECK;
+/* name: "scheme://host:port" */
+int index_put_origin(struct index *ix, const char *name,
+		     const struct origin_record *rec) MUSTCHECK;
 int index_commit(struct index *ix) MUSTCHECK;
 void index_abort(struct index *ix);
 

@@ -76,6 +76,8 @@ static int apply(struct journal *jn, const struct journal_op *op)
 		return rc == -ENOENT ? 0 : rc;
 	case JOURNAL_PUT_NUMBER:
 		return index_put_number(jn->index, op->name, op->number);
+	case JOURNAL_PUT_ORIGIN:
+		return index_put_origin(jn->index, op->key, &op->origin);
 	case JOURNAL_VERIFY:
 		return 0;
 	}

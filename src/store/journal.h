@@ -26,6 +26,7 @@ enum journal_type {
 	JOURNAL_PUT_EXTENT,    /* extent_key, extent */
 	JOURNAL_DELETE_EXTENT, /* extent_key */
 	JOURNAL_PUT_NUMBER,    /* name, number */
+	JOURNAL_PUT_ORIGIN,    /* key, origin */
 	JOURNAL_VERIFY,        /* extent, chunk_no: is the file's CRC right? */
 };
 
@@ -40,7 +41,8 @@ struct journal_op {
 	const char *name;  /* PUT_NUMBER: lives on */
 	uint64_t number;
 	struct object_record *record; /* PUT_OBJECT: freed by journal_free() */
-	char *key;                    /* objects: freed by journal_free() */
+	struct origin_record origin;
+	char *key; /* objects, origins: freed by journal_free() */
 	uint32_t key_bytes;
 	void *owner; /* the adder's, untouched, as is this: */
 	bool changing;

@@ -58,6 +58,17 @@ int object_record_set_text(struct object_record *rec, enum layout_text which,
 	return 0;
 }
 
+bool origin_record_valid(const void *data, size_t bytes)
+{
+	struct origin_record rec;
+
+	if (bytes != sizeof(rec))
+		return false;
+	memcpy(&rec, data, sizeof(rec));
+	return rec.version == ORIGIN_RECORD_VERSION && rec.parallel > 0 &&
+	       rec.tolerated > 0 && rec.range_max > 0;
+}
+
 bool extent_record_valid(const void *data, size_t bytes)
 {
 	struct extent_record rec;

@@ -82,6 +82,26 @@ struct extent_record {
 	uint32_t epoch;  /* of the store when it was written or checked */
 };
 
+/* What was learned of an origin (prefetcher/origins.h); the key is
+ * "origin/scheme://host:port", in table meta. */
+#define ORIGIN_RECORD_VERSION  1u
+#define ORIGIN_PREFERS_BOUNDED 1u
+
+struct origin_record {
+	uint32_t version; /* ORIGIN_RECORD_VERSION; of others nothing is read */
+	uint32_t parallel; /* connections that are of use for one object */
+	uint32_t tolerated;
+	uint32_t flags;       /* ORIGIN_... */
+	uint64_t range_max;   /* longest range it takes; SIZE_UNKNOWN = any */
+	uint64_t bounded_bps; /* bytes a second of one transfer; 0 = unknown */
+	uint64_t open_bps;
+	uint64_t first_byte_ms;
+	int64_t learned_s; /* wall clock */
+};
+_Static_assert(sizeof(struct origin_record) == 56, "stored layout, version 1");
+
+bool origin_record_valid(const void *data, size_t bytes);
+
 bool extent_record_valid(const void *data, size_t bytes);
 
 void extent_key_make(struct extent_key *key, uint64_t object_no,
