@@ -336,15 +336,15 @@ static void test_starts_outlive_the_rest(void **state)
 
 	/* one part of the index is marked before it is there, one later */
 	catalog_mark_start(fx->cat, obj, index);
+	catalog_mark_start(fx->cat, obj, index);
+	catalog_mark_start(fx->cat, obj, (struct span){ 7, 7 });
+	assert_int_equal(obj->start_count, 1);
 	f = begin(fx, obj, 0);
 	assert_int_equal(put(f, 3 * MIB), 0);
 	fill_end(f);
 	wait_committed(fx);
 	catalog_mark_start(fx->cat, obj,
 			   (struct span){ late_off, late_off + 1 });
-	assert_int_equal(obj->start_count, 2);
-	catalog_mark_start(fx->cat, obj, index);
-	catalog_mark_start(fx->cat, obj, (struct span){ 7, 7 });
 	assert_int_equal(obj->start_count, 2);
 	store_films(fx, "film", 10);
 	assert_int_equal(obj->count, 3);
@@ -410,6 +410,46 @@ static void test_fetched_again_is_kept(void **state)
 	store_films(fx, "movie", 10);
 	assert_int_equal(obj->count, 2);
 	assert_non_null(catalog_extent_at(obj, CHUNK_BYTES));
+}
+
+static void test_what_is_read_is_spared(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *obj = store_film(fx, KEY, CHUNK_BYTES, 2 * CHUNK_BYTES);
+	struct segment_reader *row = &fx->seg->workers[0].readers[0];
+
+	atomic_store(&row->generation, obj->record->generation);
+	atomic_store(&row->pos_off, CHUNK_BYTES + 5);
+	atomic_store(&row->end_off, 2 * CHUNK_BYTES);
+	atomic_store(&row->object_no, obj->record->object_no);
+	atomic_store(&fx->seg->workers[0].readers_top, 1);
+	fx->cat->readers.refreshed_ms = 0;
+	store_films(fx, "film", 10);
+	assert_non_null(catalog_find(fx->cat, KEY, strlen(KEY)));
+	/* it was no use: with its reader it goes */
+	atomic_store(&row->object_no, 0);
+	fx->cat->readers.refreshed_ms = 0;
+	store_films(fx, "movie", 10);
+	assert_null(catalog_find(fx->cat, KEY, strlen(KEY)));
+}
+
+static void test_uncommitted_is_spared(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *obj = add_object(fx, KEY, 64 * MIB);
+	struct fill *f = begin(fx, obj, 0);
+
+	assert_int_equal(put(f, 20 * MIB), -EAGAIN);
+	assert_true(f->scratch);
+	assert_int_equal(atomic_load(&fx->seg->stats[SEGMENT_PROC_PREFETCHER]
+					      .value[STAT_evicted_chunks]),
+			 0);
+	fill_end(f);
+	settle(fx);
+	/* committed meanwhile */
+	store_film(fx, "film", 0, 3 * MIB);
+	assert_true(atomic_load(&fx->seg->stats[SEGMENT_PROC_PREFETCHER]
+					 .value[STAT_evicted_chunks]) > 0);
 }
 
 static void test_a_successor_evicts_the_oldest_first(void **state)
@@ -761,6 +801,8 @@ int main(void)
 		CASE(test_only_so_many_starts_are_kept),
 		CASE(test_used_again_is_kept),
 		CASE(test_fetched_again_is_kept),
+		CASE(test_what_is_read_is_spared),
+		CASE(test_uncommitted_is_spared),
 		CASE(test_a_successor_evicts_the_oldest_first),
 		CASE(test_full_means_unstored),
 		CASE(test_successor_takes_over),
