@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,9 @@
 #define READERS_AGE_MS 50
 #define DISK_BAD_MS    5000
 #define LOAD_ATTEMPTS  3
-#define CHECKS_AT_ONCE 8 /* in the journal: commits wait behind them */
+#define SAME_VIEW_S    60  /* a read that soon after is the same viewer's */
+#define GHOST_BYTES    MIB /* of the cache for one name in the ghost */
+#define CHECKS_AT_ONCE 8   /* in the journal: commits wait behind them */
 
 /* ---- small helpers ---- */
 
@@ -325,6 +328,7 @@ static int retire(struct catalog *cat, struct object *obj)
 	obj->count = obj->capacity = 0;
 	obj->stored_bytes = 0;
 	obj->unseen = (struct spanset){ 0 };
+	obj->start_count = 0;
 	TAILQ_INSERT_TAIL(&cat->retired, old, retired_link);
 	return 0;
 }
@@ -451,6 +455,51 @@ static int insert_extent(struct object *obj, struct extent *ex)
 	return 0;
 }
 
+/* The same number when the chunk is fetched again, by whatever run. */
+static uint64_t identity_of(const struct extent *ex)
+{
+	uint64_t hash = ex->object->record->object_no * 0x9e3779b97f4a7c15u;
+
+	hash = (hash ^ (hash >> 32)) + chunk_no_of(ex);
+	hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9u;
+	hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebu;
+	return hash ^ (hash >> 31);
+}
+
+static bool overlap(struct span a, struct span b)
+{
+	return a.from < b.to && b.from < a.to;
+}
+
+static enum eviction_weight weight_of(const struct extent *ex)
+{
+	const struct object *obj = ex->object;
+
+	if (ex->span.from == 0)
+		return EVICTION_START;
+	for (uint32_t n = 0; n < obj->start_count; n++)
+		if (overlap(obj->starts[n], ex->span))
+			return EVICTION_START;
+	return EVICTION_PLAIN;
+}
+
+void catalog_mark_start(struct catalog *cat, struct object *obj,
+			struct span span)
+{
+	bool known = false;
+
+	if (span.from >= span.to)
+		return;
+	for (uint32_t n = 0; n < obj->start_count; n++)
+		known |= obj->starts[n].from <= span.from &&
+			 obj->starts[n].to >= span.to;
+	if (!known && obj->start_count < OBJECT_STARTS)
+		obj->starts[obj->start_count++] = span;
+	for (size_t n = extent_index(obj, span.from);
+	     n < obj->count && obj->extents[n]->span.from < span.to; n++)
+		eviction_mark_start(&cat->eviction, &obj->extents[n]->eviction);
+}
+
 static int new_extent(struct catalog *cat, struct object *obj,
 		      const struct extent *like, struct extent **out)
 {
@@ -466,7 +515,9 @@ static int new_extent(struct catalog *cat, struct object *obj,
 		free(ex);
 		return rc;
 	}
-	TAILQ_INSERT_TAIL(&cat->queue, ex, queue);
+	TAILQ_INSERT_TAIL(&cat->all, ex, all);
+	eviction_add(&cat->eviction, &ex->eviction, identity_of(ex),
+		     disk_bytes(ex), weight_of(ex));
 	obj->stored_bytes += span_len(ex->span);
 	cat->extents++;
 	*out = ex;
@@ -531,7 +582,8 @@ static void drop_extent(struct catalog *cat, struct extent *ex)
 	obj->stored_bytes -= span_len(ex->span);
 	cat->used_bytes -= disk_bytes(ex);
 	cat->extents--;
-	TAILQ_REMOVE(&cat->queue, ex, queue);
+	TAILQ_REMOVE(&cat->all, ex, all);
+	eviction_remove(&cat->eviction, &ex->eviction);
 	free(ex);
 }
 
@@ -579,6 +631,7 @@ void catalog_forget(struct catalog *cat, struct object *obj, uint64_t *chunks,
 		return; /* doomed extents wait for the journal */
 	free(obj->record);
 	obj->record = NULL;
+	obj->start_count = 0;
 }
 
 /* ---- space ---- */
@@ -604,21 +657,32 @@ static uint32_t last_touch(const struct catalog *cat, const struct extent *ex)
 	return last;
 }
 
-static bool spared(struct catalog *cat, struct extent *ex)
+static struct extent *extent_of(struct eviction_node *node)
 {
+	return (struct extent *)((char *)node -
+				 offsetof(struct extent, eviction));
+}
+
+/* What the first viewer reads, a little behind the run that brings it, is no
+ * second use: else a film that is read once would look like one in demand. */
+static enum eviction_answer ask_extent(void *ctx, struct eviction_node *node)
+{
+	struct catalog *cat = ctx;
+	struct extent *ex = extent_of(node);
 	uint32_t touched;
 
 	if (ex->state == EXTENT_COMMITTING || ex->state == EXTENT_VERIFYING)
-		return true;
-	touched = last_touch(cat, ex);
-	if (touched > ex->seen_s) { /* used since it was last looked at */
-		ex->seen_s = touched;
-		return true;
-	}
+		return EVICTION_SPARED;
 	readers_refresh(&cat->readers, cat->now_ms, READERS_AGE_MS);
-	return readers_need(&cat->readers, ex->object->record->object_no,
-			    ex->object->record->generation, ex->span,
-			    cat->opts.spare_bytes);
+	if (readers_need(&cat->readers, ex->object->record->object_no,
+			 ex->object->record->generation, ex->span,
+			 cat->opts.spare_bytes))
+		return EVICTION_SPARED;
+	touched = last_touch(cat, ex);
+	if (touched < ex->seen_s || touched - ex->seen_s < SAME_VIEW_S)
+		return EVICTION_UNUSED;
+	ex->seen_s = touched;
+	return EVICTION_USED;
 }
 
 static bool is_read(const struct catalog *cat, const struct object *obj)
@@ -646,28 +710,22 @@ void catalog_forget_empty(struct catalog *cat, struct object *obj)
 	free_object(cat, obj);
 }
 
-/* First in, first out, but what was used or is wanted goes round again. */
 static bool evict_one(struct catalog *cat)
 {
-	uint64_t tries = cat->extents * 2;
+	struct eviction_node *node =
+		eviction_next(&cat->eviction, ask_extent, cat);
 	struct object *obj;
 	struct extent *ex;
 
-	while (tries-- > 0 && (ex = TAILQ_FIRST(&cat->queue)) != NULL) {
-		if (spared(cat, ex)) {
-			TAILQ_REMOVE(&cat->queue, ex, queue);
-			TAILQ_INSERT_TAIL(&cat->queue, ex, queue);
-			continue;
-		}
-		stat_add(cat->opts.stats, STAT_evicted_chunks, 1);
-		stat_add(cat->opts.stats, STAT_evicted_bytes,
-			 span_len(ex->span));
-		obj = ex->object;
-		drop_extent(cat, ex);
-		catalog_forget_empty(cat, obj);
-		return true;
-	}
-	return false;
+	if (node == NULL)
+		return false;
+	ex = extent_of(node);
+	obj = ex->object;
+	stat_add(cat->opts.stats, STAT_evicted_chunks, 1);
+	stat_add(cat->opts.stats, STAT_evicted_bytes, span_len(ex->span));
+	drop_extent(cat, ex);
+	catalog_forget_empty(cat, obj);
+	return true;
 }
 
 int catalog_reserve(struct catalog *cat, uint64_t bytes)
@@ -714,7 +772,7 @@ uint64_t catalog_verify_all(struct catalog *cat)
 	struct extent *ex;
 
 	cat->verify_good = cat->verify_bad = 0;
-	TAILQ_FOREACH (ex, &cat->queue, queue) {
+	TAILQ_FOREACH (ex, &cat->all, all) {
 		if (ex->to_check)
 			continue;
 		ex->to_check = true;
@@ -1130,6 +1188,13 @@ static bool found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
 	return false;
 }
 
+static void requeue_loaded(struct catalog *cat, struct extent *ex)
+{
+	eviction_remove(&cat->eviction, &ex->eviction);
+	eviction_add_known(&cat->eviction, &ex->eviction, identity_of(ex),
+			   disk_bytes(ex), weight_of(ex));
+}
+
 /* Files without a record go; records without a file go. */
 static int match_files(struct catalog *cat)
 {
@@ -1141,10 +1206,13 @@ static int match_files(struct catalog *cat)
 	fs.files = calloc(cat->extents + 1, sizeof(*fs.files));
 	if (fs.files == NULL)
 		return -ENOMEM;
-	TAILQ_FOREACH (ex, &cat->queue, queue)
+	TAILQ_FOREACH (ex, &cat->all, all)
 		fs.files[fs.count++] =
 			(struct file){ ex->run_no, chunk_no_of(ex), ex, false };
 	qsort(fs.files, fs.count, sizeof(*fs.files), order_files);
+	/* they were loaded by object; the oldest run goes first */
+	for (size_t n = 0; n < fs.count; n++)
+		requeue_loaded(cat, fs.files[n].extent);
 	rc = chunk_scan(cat->chunks_fd, found_file, &fs);
 	for (size_t n = 0; rc == 0 && n < fs.count; n++)
 		if (!fs.files[n].found) {
@@ -1316,8 +1384,8 @@ static void free_catalog(struct catalog *cat)
 	struct object *obj, *next;
 	struct extent *ex;
 
-	while ((ex = TAILQ_FIRST(&cat->queue)) != NULL) {
-		TAILQ_REMOVE(&cat->queue, ex, queue);
+	while ((ex = TAILQ_FIRST(&cat->all)) != NULL) {
+		TAILQ_REMOVE(&cat->all, ex, all);
 		free(ex);
 	}
 	HASH_ITER (by_key, cat->objects, obj, next) {
@@ -1331,6 +1399,7 @@ static void free_catalog(struct catalog *cat)
 		obj->count = 0;
 		free_object(cat, obj);
 	}
+	eviction_fini(&cat->eviction);
 	readers_fini(&cat->readers);
 	index_close(cat->index);
 	if (cat->scratch_fd >= 0)
@@ -1354,14 +1423,19 @@ int catalog_open(struct catalog **out, const struct catalog_opts *opts,
 	cat->opts = *opts;
 	cat->now_ms = now_ms;
 	cat->chunks_fd = cat->scratch_fd = cat->lock_fd = -1;
-	TAILQ_INIT(&cat->queue);
+	TAILQ_INIT(&cat->all);
 	TAILQ_INIT(&cat->retired);
 	TAILQ_INIT(&cat->held);
 	TAILQ_INIT(&cat->checks);
 	inflight_init(&cat->inflight, opts->seg, opts->bells);
 	readers_init(&cat->readers, opts->seg);
+	rc = eviction_init(&cat->eviction, opts->size_bytes,
+			   opts->size_bytes / GHOST_BYTES);
 	cat->stage = malloc(FILL_STAGE_BYTES);
-	rc = cat->stage == NULL ? -ENOMEM : open_folders(cat);
+	if (cat->stage == NULL)
+		rc = -ENOMEM;
+	if (rc == 0)
+		rc = open_folders(cat);
 	if (rc == 0)
 		rc = open_index(cat);
 	if (rc == 0)

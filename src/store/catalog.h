@@ -22,6 +22,7 @@
 #include <uthash.h>
 
 #include "shm/segment.h"
+#include "store/eviction.h"
 #include "store/inflight.h"
 #include "store/journal.h"
 #include "store/layout.h"
@@ -39,7 +40,8 @@ enum extent_state {
 
 /* One chunk file. */
 struct extent {
-	TAILQ_ENTRY(extent) queue; /* eviction order, next victim first */
+	TAILQ_ENTRY(extent) all; /* of the catalog */
+	struct eviction_node eviction;
 	TAILQ_ENTRY(extent) check; /* while to_check */
 	bool to_check;             /* catalog_verify_all() */
 	struct object *object;
@@ -53,6 +55,8 @@ struct extent {
 	struct inflight
 		*inflight; /* while COMMITTING: the run's row, or NULL */
 };
+
+#define OBJECT_STARTS 4u
 
 /* One rendition, or what is left of an older generation of it. */
 struct object {
@@ -69,6 +73,8 @@ struct object {
 	 * of such bytes ended */
 	struct spanset unseen;
 	uint64_t useful_bytes, wasted_bytes;
+	struct span starts[OBJECT_STARTS]; /* catalog_mark_start() */
+	uint32_t start_count;
 	bool retired;
 	bool kept;      /* its record is (to be) in the index */
 	uint32_t young; /* row in segment.young + 1, 0 = none */
@@ -104,7 +110,8 @@ struct catalog {
 	struct object *objects; /* uthash */
 	struct object *numbers; /* the same by number */
 	struct object_list retired;
-	TAILQ_HEAD(, extent) queue;
+	TAILQ_HEAD(, extent) all;
+	struct eviction eviction;
 	uint64_t used_bytes;
 	uint64_t scratch_used;
 	uint64_t unseen_bytes; /* of all objects */
@@ -183,6 +190,15 @@ void catalog_note_ahead(struct catalog *cat, struct object *obj,
 /* These bytes were sent to somebody. */
 void catalog_note_seen(struct catalog *cat, struct object *obj,
 		       struct span span);
+
+/*
+ * Besides its first chunk, these bytes of obj are worth keeping for the next
+ * viewer: its index.  Counts for what is stored already and for what comes.
+ * At most OBJECT_STARTS spans are kept, later ones only mark what is there; a
+ * new generation has none.  Not in the index: to be said again after a start.
+ */
+void catalog_mark_start(struct catalog *cat, struct object *obj,
+			struct span span);
 
 /* Makes room for more bytes and counts them as used.  -ENOSPC: all that is
  * there is being read, or the disk failed a moment ago. */

@@ -205,26 +205,33 @@ static bool visit_main(struct eviction *ev, struct eviction_node *node,
 	return false;
 }
 
-/* The first one that need not stay, whatever its frequency. */
-static struct eviction_node *any_of(
-	struct eviction *ev, struct eviction_queue *queue, uint8_t queue_no,
-	enum eviction_answer (*ask)(void *ctx, struct eviction_node *node),
-	void *ctx)
+/* How often it may yet be found unused. */
+static unsigned visits_left(const struct eviction_node *node)
 {
-	for (size_t left = queue->count; left > 0; left--) {
-		struct eviction_node *node = TAILQ_FIRST(&queue->nodes);
-
-		if (ask(ctx, node) != EVICTION_SPARED)
-			return node;
-		move(ev, node, queue_no);
-	}
-	return NULL;
+	if (node->weight != EVICTION_START)
+		return node->frequency;
+	return node->frequency * START_VISITS - node->visits;
 }
 
-struct eviction_node *eviction_next(
-	struct eviction *ev,
-	enum eviction_answer (*ask)(void *ctx, struct eviction_node *node),
-	void *ctx)
+/* Of those that need not stay, the first one with the fewest visits left. */
+static struct eviction_node *least_of(const struct eviction_queue *queue,
+				      eviction_ask *ask, void *ctx)
+{
+	struct eviction_node *node, *least = NULL;
+
+	TAILQ_FOREACH (node, &queue->nodes, link) {
+		if (ask(ctx, node) == EVICTION_SPARED)
+			continue;
+		if (least == NULL || visits_left(node) < visits_left(least))
+			least = node;
+		if (visits_left(least) == 0)
+			break;
+	}
+	return least;
+}
+
+struct eviction_node *eviction_next(struct eviction *ev, eviction_ask *ask,
+				    void *ctx)
 {
 	size_t small_left = ev->small.count, main_left = ev->main.count;
 	struct eviction_node *node;
@@ -246,10 +253,10 @@ struct eviction_node *eviction_next(
 		}
 	}
 	/* all were spared or in use: what is in use goes, too */
-	node = any_of(ev, &ev->small, QUEUE_SMALL, ask, ctx);
+	node = least_of(&ev->small, ask, ctx);
 	if (node != NULL) {
 		ghost_put(ev, node);
 		return node;
 	}
-	return any_of(ev, &ev->main, QUEUE_MAIN, ask, ctx);
+	return least_of(&ev->main, ask, ctx);
 }

@@ -92,14 +92,16 @@ void eviction_mark_start(struct eviction *ev, struct eviction_node *node);
 /* Out of its queue, whatever the reason.  One in no queue stays as it is. */
 void eviction_remove(struct eviction *ev, struct eviction_node *node);
 
+/* What is known of node, by who owns it.  Must not add or remove any. */
+typedef enum eviction_answer eviction_ask(void *ctx,
+					  struct eviction_node *node);
+
 /*
  * The next victim, still in its queue: the caller drops it and calls
- * eviction_remove().  NULL: every node is spared.  Calls ask() at most twice
- * as often as there are nodes; ask() must not add or remove any.
+ * eviction_remove().  NULL: every node is spared.  Asks at most twice as
+ * often as there are nodes.
  */
-struct eviction_node *eviction_next(
-	struct eviction *ev,
-	enum eviction_answer (*ask)(void *ctx, struct eviction_node *node),
-	void *ctx);
+struct eviction_node *eviction_next(struct eviction *ev, eviction_ask *ask,
+				    void *ctx);
 
 #endif

@@ -8,9 +8,10 @@
  * each cache size; "reelcache" is src/store/eviction.c itself, asked the way
  * the catalog asks it: use is known as the second of the last read, and what
  * the first viewer reads within a minute is no second use.  The results go
- * to standard output as JSON, the first tenth of the history not counted.
+ * to standard output as JSON, the first fifth of the history not counted.
  *
- *   simulate_eviction [--seed N] [--views N] [--videos N]
+ *   simulate_eviction [--seed N] [--views N] [--videos N] [--drift N]
+ *     --drift N   after so many views two videos change places
  *
  * Exit status: 0, or 2 for usage and no memory.
  */
@@ -42,7 +43,6 @@
 #define BETWEEN_VIEWS_S 6.0
 #define COPIES_EVERY    150 /* views */
 #define COPY_SPEED      8.0
-#define DRIFT_EVERY     50 /* views: two videos change places */
 #define SAME_VIEW_S     60
 #define READING_S       8
 
@@ -273,7 +273,8 @@ static int order_reads(const void *a, const void *b)
 	return x->chunk < y->chunk ? -1 : x->chunk > y->chunk;
 }
 
-static void make_history(struct history *h, uint64_t views)
+static void make_history(struct history *h, uint64_t views,
+			 uint64_t drift_every)
 {
 	double at_s = 1000;
 
@@ -283,7 +284,7 @@ static void make_history(struct history *h, uint64_t views)
 		add_view(h, at_s);
 		if (n % COPIES_EVERY == 0)
 			add_copy(h, at_s);
-		if (n % DRIFT_EVERY == 0)
+		if (n % drift_every == 0)
 			drift(h);
 	}
 	qsort(h->reads, h->read_count, sizeof(*h->reads), order_reads);
@@ -390,7 +391,7 @@ static void simulate(const struct history *h, enum policy policy, double part,
 			  cache.size_bytes / CHUNK_BYTES) < 0)
 		fail("no memory");
 	for (size_t n = 0; n < h->read_count; n++)
-		read_chunk(&cache, h, &h->reads[n], n >= h->read_count / 10);
+		read_chunk(&cache, h, &h->reads[n], n >= h->read_count / 5);
 	printf("%s\n  {\"policy\": \"%s\", \"part\": %.2f, \"bytes\": %.6f, "
 	       "\"starts\": %.6f}",
 	       first ? "" : ",", names[policy], part,
@@ -416,10 +417,11 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, 's' },
 		{ "views", required_argument, NULL, 'v' },
 		{ "videos", required_argument, NULL, 'n' },
+		{ "drift", required_argument, NULL, 'd' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct history h = { .random = 1, .video_count = 2000 };
-	uint64_t views = 100000;
+	uint64_t views = 100000, drift_every = 10;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -427,13 +429,15 @@ int main(int argc, char **argv)
 			h.random = number_of(optarg, 0, UINT64_MAX);
 		else if (option == 'v')
 			views = number_of(optarg, 10, 10000000);
+		else if (option == 'd')
+			drift_every = number_of(optarg, 1, UINT64_MAX);
 		else if (option == 'n')
 			h.video_count =
 				(uint32_t)number_of(optarg, 10, 1000000);
 		else
 			return 2;
 	}
-	make_history(&h, views);
+	make_history(&h, views, drift_every);
 	printf("{\"videos\": %" PRIu32 ", \"chunks\": %zu, \"bytes\": %" PRIu64
 	       ",\n \"views\": %" PRIu64 ", \"reads\": %zu, \"results\": [",
 	       h.video_count, h.chunk_count, h.bytes, views, h.read_count);

@@ -40,3 +40,25 @@ def test_purge_all_while_many_wait(make, origin):
     for viewer, obj in zip(viewers, objects * 2):
         client.same(obj.seed, 0, viewer.value().body, obj.size)
     assert max(len(obj.requests) for obj in objects) <= 3
+
+
+def test_starts_outlive_a_film_that_is_read_once(make, origin):
+    """Five times the cache goes by: what begins a video is still there."""
+    server = make(origin, cache={"size": "16M", "chunk": "1M"}).start()
+    videos = [origin.add(f"v{n}", 3 * MIB) for n in range(3)]
+    for obj in videos:
+        client.same(obj.seed, 0, server.get(obj.name).body, obj.size)
+    film = origin.add("film", 80 * MIB)
+    res = server.get(film.name, check=client.checker(film.seed))
+    assert res.status == 200 and res.whole
+    server.wait_idle()
+    assert server.stats()["evicted_bytes"] >= 60 * MIB
+    assert server.chunk_bytes() <= 16 * MIB
+    for obj in videos:
+        asked = len(obj.requests)
+        res = server.get(obj.name, range=f"bytes=0-{MIB - 1}")
+        client.same(obj.seed, 0, res.body, MIB)
+        assert len(obj.requests) == asked
+        res = server.get(obj.name, range=f"bytes={MIB}-{2 * MIB - 1}")
+        client.same(obj.seed, MIB, res.body, 2 * MIB)
+        assert len(obj.requests) > asked  # its middle went

@@ -1,5 +1,6 @@
 # one line a test; those of a module may also stand in the module's fragment
 check_PROGRAMS += tests/unit/test_conf
+check_PROGRAMS += tests/unit/test_eviction
 check_PROGRAMS += tests/unit/test_inbox
 check_PROGRAMS += tests/unit/test_log
 check_PROGRAMS += tests/unit/test_segment

@@ -265,31 +265,218 @@ static uint64_t bytes_on_disk(struct fixture *fx)
 	return sum;
 }
 
+/* Until every chunk file has its record. */
+static void wait_committed(struct fixture *fx)
+{
+	struct extent *ex = NULL;
+
+	for (int n = 0; n < 50; n++) {
+		struct pollfd p = { catalog_bell(fx->cat), POLLIN, 0 };
+
+		TAILQ_FOREACH (ex, &fx->cat->all, all)
+			if (ex->state == EXTENT_COMMITTING)
+				break;
+		if (ex == NULL)
+			break;
+		if (poll(&p, 1, 200) == 1)
+			catalog_reap(fx->cat);
+	}
+	assert_null(ex);
+	catalog_tick(fx->cat, clock_now_ms());
+}
+
+/* Stores [from, to) of a new object. */
+static struct object *store_film(struct fixture *fx, const char *key,
+				 uint64_t from, uint64_t to)
+{
+	struct object *obj = add_object(fx, key, 4 * MIB);
+	struct fill *f = begin(fx, obj, from);
+
+	assert_int_equal(put(f, to), 0);
+	assert_false(f->scratch);
+	fill_end(f);
+	assert_true(fx->cat->used_bytes <= fx->size_bytes);
+	assert_true(bytes_on_disk(fx) <= fx->size_bytes);
+	wait_committed(fx);
+	return obj;
+}
+
+/* Six are more than the store has room for. */
+static void store_films(struct fixture *fx, const char *name, int count)
+{
+	for (int n = 0; n < count; n++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "%s/%d", name, n);
+		store_film(fx, key, 0, 3 * MIB + 77);
+	}
+}
+
 static void test_the_limit_holds(void **state)
 {
 	struct fixture *fx = *state;
 
-	for (int n = 0; n < 10; n++) {
-		char key[32];
-		struct object *obj;
-		struct fill *f;
-
-		snprintf(key, sizeof(key), "film/%d", n);
-		obj = add_object(fx, key, 4 * MIB);
-		f = begin(fx, obj, 0);
-		assert_int_equal(put(f, 3 * MIB + 77), 0);
-		assert_false(f->scratch);
-		fill_end(f);
-		assert_true(fx->cat->used_bytes <= fx->size_bytes);
-		assert_true(bytes_on_disk(fx) <= fx->size_bytes);
-		settle(fx);
-	}
+	store_film(fx, "middle", CHUNK_BYTES, MIB);
+	store_films(fx, "film", 10);
 	assert_true(fx->cat->used_bytes > fx->size_bytes / 2);
 	/* a record goes with its last chunk file */
-	assert_null(catalog_find(fx->cat, "film/0", 6));
+	assert_null(catalog_find(fx->cat, "middle", 6));
 	assert_non_null(catalog_find(fx->cat, "film/9", 6));
 	assert_true(atomic_load(&fx->seg->stats[SEGMENT_PROC_PREFETCHER]
 					 .value[STAT_evicted_chunks]) > 0);
+}
+
+static void test_starts_outlive_the_rest(void **state)
+{
+	struct fixture *fx = *state;
+	const uint64_t index_off = 2 * MIB, late_off = MIB;
+	struct object *obj = add_object(fx, KEY, 4 * MIB);
+	struct span index = { index_off, index_off + 10 };
+	struct fill *f;
+
+	/* one part of the index is marked before it is there, one later */
+	catalog_mark_start(fx->cat, obj, index);
+	catalog_mark_start(fx->cat, obj, index);
+	catalog_mark_start(fx->cat, obj, (struct span){ 7, 7 });
+	assert_int_equal(obj->start_count, 1);
+	f = begin(fx, obj, 0);
+	assert_int_equal(put(f, 3 * MIB), 0);
+	fill_end(f);
+	wait_committed(fx);
+	catalog_mark_start(fx->cat, obj,
+			   (struct span){ late_off, late_off + 1 });
+	assert_int_equal(obj->start_count, 2);
+	store_films(fx, "film", 10);
+	assert_int_equal(obj->count, 3);
+	assert_non_null(catalog_extent_at(obj, 0));
+	assert_non_null(catalog_extent_at(obj, late_off));
+	assert_non_null(catalog_extent_at(obj, index_off));
+	/* of the next generation nothing is known */
+	assert_int_equal(catalog_set_record(fx->cat, obj, obj->record, true),
+			 0);
+	assert_int_equal(obj->start_count, 0);
+}
+
+static void test_only_so_many_starts_are_kept(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *obj = add_object(fx, KEY, 4 * MIB);
+
+	for (uint64_t n = 0; n < 3 * OBJECT_STARTS; n++)
+		catalog_mark_start(fx->cat, obj,
+				   (struct span){ n * 100, n * 100 + 1 });
+	assert_int_equal(obj->start_count, OBJECT_STARTS);
+}
+
+/* As a worker does, so many seconds from now. */
+static void touch(struct fixture *fx, const struct extent *ex, uint32_t in_s)
+{
+	uint32_t row =
+		segment_touch_row(ex->run_no, ex->span.from / CHUNK_BYTES);
+
+	atomic_store(&fx->seg->workers[0].touches[row],
+		     (uint32_t)(fx->cat->now_ms / 1000) + in_s);
+}
+
+static void test_used_again_is_kept(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *again =
+		store_film(fx, "again", CHUNK_BYTES, 2 * CHUNK_BYTES);
+	struct object *once =
+		store_film(fx, "once", CHUNK_BYTES, 2 * CHUNK_BYTES);
+
+	touch(fx, catalog_extent_at(again, CHUNK_BYTES), 3600);
+	/* its first viewer, just behind the run that brought it */
+	touch(fx, catalog_extent_at(once, CHUNK_BYTES), 20);
+	store_films(fx, "film", 10);
+	assert_non_null(catalog_find(fx->cat, "again", 5));
+	assert_null(catalog_find(fx->cat, "once", 4));
+}
+
+static void test_fetched_again_is_kept(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *obj = store_film(fx, KEY, 0, 2 * MIB);
+	struct fill *f;
+
+	store_films(fx, "film", 7);
+	assert_int_equal(obj->count, 1);
+	f = begin(fx, obj, CHUNK_BYTES);
+	assert_int_equal(put(f, 2 * CHUNK_BYTES), 0);
+	fill_end(f);
+	wait_committed(fx);
+	/* another run, the same chunk: it is recognized */
+	store_films(fx, "movie", 10);
+	assert_int_equal(obj->count, 2);
+	assert_non_null(catalog_extent_at(obj, CHUNK_BYTES));
+}
+
+static void test_what_is_read_is_spared(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *obj = store_film(fx, KEY, CHUNK_BYTES, 2 * CHUNK_BYTES);
+	struct segment_reader *row = &fx->seg->workers[0].readers[0];
+
+	atomic_store(&row->generation, obj->record->generation);
+	atomic_store(&row->pos_off, CHUNK_BYTES + 5);
+	atomic_store(&row->end_off, 2 * CHUNK_BYTES);
+	atomic_store(&row->object_no, obj->record->object_no);
+	atomic_store(&fx->seg->workers[0].readers_top, 1);
+	fx->cat->readers.refreshed_ms = 0;
+	store_films(fx, "film", 10);
+	assert_non_null(catalog_find(fx->cat, KEY, strlen(KEY)));
+	/* it was no use: with its reader it goes */
+	atomic_store(&row->object_no, 0);
+	fx->cat->readers.refreshed_ms = 0;
+	store_films(fx, "movie", 10);
+	assert_null(catalog_find(fx->cat, KEY, strlen(KEY)));
+}
+
+static void test_uncommitted_is_spared(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *obj = add_object(fx, KEY, 64 * MIB);
+	struct fill *f = begin(fx, obj, 0);
+
+	assert_int_equal(put(f, 20 * MIB), -EAGAIN);
+	assert_true(f->scratch);
+	assert_int_equal(atomic_load(&fx->seg->stats[SEGMENT_PROC_PREFETCHER]
+					      .value[STAT_evicted_chunks]),
+			 0);
+	fill_end(f);
+	settle(fx);
+	/* committed meanwhile */
+	store_film(fx, "film", 0, 3 * MIB);
+	assert_true(atomic_load(&fx->seg->stats[SEGMENT_PROC_PREFETCHER]
+					 .value[STAT_evicted_chunks]) > 0);
+}
+
+static void test_a_successor_evicts_the_oldest_first(void **state)
+{
+	struct fixture *fx = *state;
+	struct object *old, *young;
+	struct fill *f;
+
+	/* by number the other way round */
+	young = add_object(fx, "young", 4 * MIB);
+	old = store_film(fx, "old", CHUNK_BYTES, 3 * MIB);
+	f = begin(fx, young, CHUNK_BYTES);
+	assert_int_equal(put(f, 3 * MIB), 0);
+	fill_end(f);
+	wait_committed(fx);
+	catalog_close(fx->cat);
+	fx->size_bytes = 4 * MIB;
+	open_catalog(fx);
+	catalog_tick(fx->cat, clock_now_ms());
+	assert_true(fx->cat->used_bytes <= fx->size_bytes);
+	old = catalog_find(fx->cat, "old", 3);
+	young = catalog_find(fx->cat, "young", 5);
+	assert_non_null(old);
+	assert_non_null(young);
+	assert_int_equal(young->count, 11);
+	assert_true(old->count > 0 && old->count < 11);
+	assert_null(catalog_extent_at(old, CHUNK_BYTES));
 }
 
 /* All that is there is being read: the rest goes through the scratch folder,
@@ -610,6 +797,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_what_is_written_is_found),
 		CASE(test_the_limit_holds),
+		CASE(test_starts_outlive_the_rest),
+		CASE(test_only_so_many_starts_are_kept),
+		CASE(test_used_again_is_kept),
+		CASE(test_fetched_again_is_kept),
+		CASE(test_what_is_read_is_spared),
+		CASE(test_uncommitted_is_spared),
+		CASE(test_a_successor_evicts_the_oldest_first),
 		CASE(test_full_means_unstored),
 		CASE(test_successor_takes_over),
 		CASE(test_successor_finds_all_committed),
