@@ -4,6 +4,7 @@ libreelcache_a_SOURCES += \
 	src/worker/answer.c src/worker/answer.h \
 	src/worker/desk.c src/worker/desk.h \
 	src/worker/limits.c src/worker/limits.h \
+	src/worker/locate.h \
 	src/worker/metrics.c src/worker/metrics.h \
 	src/worker/plan.c src/worker/plan.h \
 	src/worker/routes.c src/worker/routes.h \
