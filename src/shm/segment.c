@@ -88,6 +88,56 @@ void segment_run_end(struct segment_run *run)
 	atomic_store_explicit(&run->seq, seq + 1u, memory_order_release);
 }
 
+void segment_note_sent(struct segment_worker *worker,
+		       const struct segment_sent_view *what)
+{
+	uint64_t no =
+		atomic_load_explicit(&worker->sent_count, memory_order_relaxed);
+	struct segment_sent *sent = &worker->sent[no & (SEGMENT_SENT - 1u)];
+
+	/* who still reads entry no - SEGMENT_SENT sees from the count that it
+	 * must not believe it */
+	atomic_store_explicit(&worker->sent_count, no + 1,
+			      memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	atomic_store_explicit(&sent->begin_off, what->begin_off,
+			      memory_order_relaxed);
+	atomic_store_explicit(&sent->from_off, what->from_off,
+			      memory_order_relaxed);
+	atomic_store_explicit(&sent->to_off, what->to_off,
+			      memory_order_relaxed);
+	atomic_store_explicit(&sent->generation, what->generation,
+			      memory_order_relaxed);
+	atomic_store_explicit(&sent->whole, what->whole, memory_order_relaxed);
+	atomic_store_explicit(&sent->object_no, what->object_no,
+			      memory_order_release);
+}
+
+bool segment_read_sent(struct segment_worker *worker, uint64_t no,
+		       struct segment_sent_view *out)
+{
+	struct segment_sent *sent = &worker->sent[no & (SEGMENT_SENT - 1u)];
+
+	out->object_no =
+		atomic_load_explicit(&sent->object_no, memory_order_acquire);
+	out->begin_off =
+		atomic_load_explicit(&sent->begin_off, memory_order_relaxed);
+	out->whole =
+		atomic_load_explicit(&sent->whole, memory_order_relaxed) != 0;
+	out->from_off =
+		atomic_load_explicit(&sent->from_off, memory_order_relaxed);
+	out->to_off = atomic_load_explicit(&sent->to_off, memory_order_relaxed);
+	out->generation =
+		atomic_load_explicit(&sent->generation, memory_order_relaxed);
+	atomic_thread_fence(memory_order_acquire);
+	/* the entry that is being written now may be half old: it is counted
+	 * already, so leave out the oldest one, too */
+	return atomic_load_explicit(&worker->sent_count, memory_order_relaxed) <
+		       no + SEGMENT_SENT &&
+	       out->object_no != 0 && out->begin_off <= out->from_off &&
+	       out->from_off < out->to_off;
+}
+
 uint32_t segment_touch_row(uint64_t run_no, uint64_t chunk_no)
 {
 	/* two odd constants and a shift spread neighbours over all rows */

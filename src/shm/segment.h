@@ -26,6 +26,7 @@
 #define SEGMENT_READERS       16384u /* media responses at a time, per worker */
 #define SEGMENT_TOUCHES       16384u /* a power of two */
 #define SEGMENT_ADDRESS_CELLS 8192u
+#define SEGMENT_SENT          256u /* a power of two */
 
 enum stat_no {
 #define STAT(name, type, help) STAT_##name,
@@ -87,6 +88,18 @@ struct segment_reader {
 };
 _Static_assert(sizeof(struct segment_reader) == 32, "shared layout, version 1");
 
+/* What a response, or a part of one, has sent: the prefetcher learns from it
+ * who plays on and which bytes were of use. */
+struct segment_sent {
+	_Atomic uint64_t object_no;
+	_Atomic uint64_t begin_off; /* of the range */
+	_Atomic uint64_t from_off;  /* sent since the last entry of it */
+	_Atomic uint64_t to_off;
+	_Atomic uint32_t generation;
+	_Atomic uint32_t whole; /* 1: to_off ends the range */
+};
+_Static_assert(sizeof(struct segment_sent) == 40, "shared layout, version 1");
+
 struct segment_worker {
 	_Atomic uint64_t readers_top; /* rows from here on were never used */
 	_Atomic uint32_t connections; /* open now */
@@ -95,6 +108,10 @@ struct segment_worker {
 	_Atomic uint8_t waits[SEGMENT_RUNS];
 	/* when a chunk was last read, monotonic seconds, by hash */
 	_Atomic uint32_t touches[SEGMENT_TOUCHES];
+	/* the last SEGMENT_SENT spans that were sent, entry n at n modulo that;
+	 * who reads too late misses some, and checks sent_count afterwards */
+	_Atomic uint64_t sent_count;
+	struct segment_sent sent[SEGMENT_SENT];
 	/* open connections by client address, two hashes: worker/limits.h */
 	_Atomic uint32_t addresses[2][SEGMENT_ADDRESS_CELLS];
 	struct segment_reader readers[SEGMENT_READERS];
@@ -159,6 +176,24 @@ void segment_close(struct segment *seg);
  * either way look elsewhere and come again. */
 bool segment_read_run(struct segment *seg, uint32_t run_row,
 		      struct segment_run_view *out);
+
+/* A plain copy of an entry. */
+struct segment_sent_view {
+	uint64_t object_no;
+	uint64_t begin_off;
+	uint64_t from_off;
+	uint64_t to_off;
+	uint32_t generation;
+	bool whole;
+};
+
+/* The worker has sent these bytes. */
+void segment_note_sent(struct segment_worker *worker,
+		       const struct segment_sent_view *sent);
+
+/* Copies entry no of what was sent.  False: it was overwritten. */
+bool segment_read_sent(struct segment_worker *worker, uint64_t no,
+		       struct segment_sent_view *out);
 
 /* For the writer of a row: between the two, every field may be stored. */
 void segment_run_begin(struct segment_run *run);

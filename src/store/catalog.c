@@ -207,12 +207,75 @@ struct object *catalog_add(struct catalog *cat, const char *key,
 	return obj;
 }
 
-static void free_object(struct object *obj)
+struct object *catalog_find_no(struct catalog *cat, uint64_t object_no)
 {
+	struct object *obj;
+
+	HASH_FIND(by_no, cat->numbers, &object_no, sizeof(object_no), obj);
+	return obj;
+}
+
+/* It has no record any more, or is no longer in the catalog. */
+static void drop_number(struct catalog *cat, struct object *obj)
+{
+	if (obj->object_no != 0)
+		HASH_DELETE(by_no, cat->numbers, obj);
+	obj->object_no = 0;
+}
+
+/* Its record, new or of another version, has this number. */
+static void set_number(struct catalog *cat, struct object *obj)
+{
+	if (obj->object_no == obj->record->object_no)
+		return;
+	drop_number(cat, obj);
+	obj->object_no = obj->record->object_no;
+	HASH_ADD(by_no, cat->numbers, object_no, sizeof(obj->object_no), obj);
+}
+
+static void free_object(struct catalog *cat, struct object *obj)
+{
+	must(obj->object_no == 0);
+	cat->unseen_bytes -= obj->unseen.bytes;
+	spanset_fini(&obj->unseen);
 	must(obj->count == 0);
 	free(obj->extents);
 	free(obj->record);
 	free(obj);
+}
+
+/* ---- what was fetched ahead ---- */
+
+void catalog_note_ahead(struct catalog *cat, struct object *obj,
+			struct span span)
+{
+	uint64_t added;
+
+	if (spanset_add(&obj->unseen, span, &added) < 0)
+		return; /* scattered too widely: not counted */
+	cat->unseen_bytes += added;
+	stat_add(cat->opts.stats, STAT_prefetch_bytes, added);
+}
+
+void catalog_note_seen(struct catalog *cat, struct object *obj,
+		       struct span span)
+{
+	uint64_t seen = spanset_remove(&obj->unseen, span);
+
+	cat->unseen_bytes -= seen;
+	obj->useful_bytes += seen;
+	stat_add(cat->opts.stats, STAT_prefetch_useful_bytes, seen);
+}
+
+/* They are gone without having been seen. */
+static void note_wasted(struct catalog *cat, struct object *obj,
+			struct span span)
+{
+	uint64_t wasted = spanset_remove(&obj->unseen, span);
+
+	cat->unseen_bytes -= wasted;
+	obj->wasted_bytes += wasted;
+	stat_add(cat->opts.stats, STAT_prefetch_wasted_bytes, wasted);
 }
 
 /* What was stored of obj, as an object of its own. */
@@ -230,12 +293,14 @@ static int retire(struct catalog *cat, struct object *obj)
 	old->count = obj->count;
 	old->capacity = obj->capacity;
 	old->stored_bytes = obj->stored_bytes;
+	old->unseen = obj->unseen;
 	for (size_t n = 0; n < old->count; n++)
 		old->extents[n]->object = old;
 	obj->record = NULL;
 	obj->extents = NULL;
 	obj->count = obj->capacity = 0;
 	obj->stored_bytes = 0;
+	obj->unseen = (struct spanset){ 0 };
 	TAILQ_INSERT_TAIL(&cat->retired, old, retired_link);
 	return 0;
 }
@@ -271,6 +336,7 @@ int catalog_set_record(struct catalog *cat, struct object *obj,
 	}
 	free(obj->record);
 	obj->record = copy;
+	set_number(cat, obj);
 	was_kept = obj->kept;
 	obj->kept = (copy->flags & OBJECT_NO_STORE) == 0;
 	if (!obj->kept) {
@@ -317,6 +383,25 @@ uint64_t catalog_next_present(const struct object *obj, uint64_t off)
 	if (n == obj->count)
 		return SIZE_UNKNOWN;
 	return max_u64(off, obj->extents[n]->span.from);
+}
+
+size_t catalog_read(const struct catalog *cat, const struct object *obj,
+		    uint64_t off, void *buffer, size_t n)
+{
+	const struct extent *ex = catalog_extent_at(obj, off);
+	ssize_t got;
+	int fd;
+
+	if (ex == NULL || ex->state == EXTENT_SUSPECT ||
+	    ex->state == EXTENT_VERIFYING)
+		return 0;
+	fd = chunk_open(cat->chunks_fd, ex->run_no, chunk_no_of(ex));
+	if (fd < 0)
+		return 0;
+	got = pread(fd, buffer, min_u64(n, ex->span.to - off),
+		    (off_t)(off - ex->span.from));
+	close(fd);
+	return got > 0 ? (size_t)got : 0;
 }
 
 static int insert_extent(struct object *obj, struct extent *ex)
@@ -413,6 +498,7 @@ static void drop_extent(struct catalog *cat, struct extent *ex)
 		return;
 	}
 	uncheck(cat, ex);
+	note_wasted(cat, obj, ex->span);
 	(void)chunk_unlink(cat->chunks_fd, ex->run_no, chunk_no_of(ex));
 	journal_drop_extent(cat, ex);
 	memmove(&obj->extents[n], &obj->extents[n + 1],
@@ -437,12 +523,14 @@ void catalog_purge(struct catalog *cat, struct object *obj, bool drop,
 		return;
 	if (obj->kept && !obj->retired)
 		journal_delete_object(cat, obj);
-	if (!obj->retired)
+	if (!obj->retired) {
+		drop_number(cat, obj);
 		HASH_DELETE(by_key, cat->objects, obj);
+	}
 	if (obj->count == 0) {
 		if (obj->retired)
 			TAILQ_REMOVE(&cat->retired, obj, retired_link);
-		free_object(obj);
+		free_object(cat, obj);
 	} else if (!obj->retired) { /* doomed extents: wait for the journal */
 		obj->retired = true;
 		TAILQ_INSERT_TAIL(&cat->retired, obj, retired_link);
@@ -462,6 +550,7 @@ void catalog_forget(struct catalog *cat, struct object *obj, uint64_t *chunks,
 	if (obj->kept)
 		journal_delete_object(cat, obj);
 	obj->kept = false;
+	drop_number(cat, obj);
 	if (obj->count > 0 && retire(cat, obj) == 0)
 		return; /* doomed extents wait for the journal */
 	free(obj->record);
@@ -528,8 +617,9 @@ void catalog_forget_empty(struct catalog *cat, struct object *obj)
 		return; /* it may want more of this very version */
 	if (obj->kept)
 		add_op(cat, object_op(JOURNAL_DELETE_OBJECT, obj), false);
+	drop_number(cat, obj);
 	HASH_DELETE(by_key, cat->objects, obj);
-	free_object(obj);
+	free_object(cat, obj);
 }
 
 /* First in, first out, but what was used or is wanted goes round again. */
@@ -762,6 +852,7 @@ void catalog_tick(struct catalog *cat, uint64_t now_ms)
 	feed_checks(cat);
 	stat_set(stats, STAT_stored_bytes, cat->used_bytes);
 	stat_set(stats, STAT_scratch_bytes, cat->scratch_used);
+	stat_set(stats, STAT_prefetch_unseen_bytes, cat->unseen_bytes);
 	stat_set(stats, STAT_stored_chunks, cat->extents);
 	stat_set(stats, STAT_stored_objects, HASH_CNT(by_key, cat->objects));
 }
@@ -796,6 +887,7 @@ static void load_object(void *ctx, const char *key, size_t key_bytes,
 	if (obj->record == NULL)
 		return;
 	memcpy(obj->record, rec, object_record_bytes(rec));
+	set_number(cat, obj);
 	obj->kept = true;
 	raise_to(&cat->opts.seg->next_object_no, rec->object_no + 1);
 }
@@ -1206,13 +1298,14 @@ static void free_catalog(struct catalog *cat)
 	}
 	HASH_ITER (by_key, cat->objects, obj, next) {
 		HASH_DELETE(by_key, cat->objects, obj);
+		drop_number(cat, obj);
 		obj->count = 0;
-		free_object(obj);
+		free_object(cat, obj);
 	}
 	while ((obj = TAILQ_FIRST(&cat->retired)) != NULL) {
 		TAILQ_REMOVE(&cat->retired, obj, retired_link);
 		obj->count = 0;
-		free_object(obj);
+		free_object(cat, obj);
 	}
 	readers_fini(&cat->readers);
 	index_close(cat->index);

@@ -28,6 +28,7 @@
 #include "store/readers.h"
 #include "util/base.h"
 #include "util/span.h"
+#include "util/spanset.h"
 
 enum extent_state {
 	EXTENT_COMMITTING,
@@ -56,12 +57,18 @@ struct extent {
 /* One rendition, or what is left of an older generation of it. */
 struct object {
 	UT_hash_handle by_key; /* not for retired ones */
+	UT_hash_handle by_no;  /* the same, and only with a record */
+	uint64_t object_no;    /* the record's, while in that table */
 	TAILQ_ENTRY(object) retired_link;
 	struct object_record *record; /* NULL: nothing is known yet */
 	struct extent **extents;      /* by first byte; they never overlap */
 	size_t count;
 	size_t capacity;
 	uint64_t stored_bytes;
+	/* fetched before anybody needed it: not seen yet; and how the rest
+	 * of such bytes ended */
+	struct spanset unseen;
+	uint64_t useful_bytes, wasted_bytes;
 	bool retired;
 	bool kept;      /* its record is (to be) in the index */
 	uint32_t young; /* row in segment.young + 1, 0 = none */
@@ -95,10 +102,12 @@ struct catalog {
 	struct inflight_table inflight;
 	struct readers readers;
 	struct object *objects; /* uthash */
+	struct object *numbers; /* the same by number */
 	struct object_list retired;
 	TAILQ_HEAD(, extent) queue;
 	uint64_t used_bytes;
 	uint64_t scratch_used;
+	uint64_t unseen_bytes; /* of all objects */
 	uint64_t extents;
 	TAILQ_HEAD(, extent) checks; /* to be verified, a few at a time */
 	uint64_t checks_left;
@@ -126,6 +135,9 @@ void catalog_close(struct catalog *cat);
 
 struct object *catalog_find(struct catalog *cat, const char *key,
 			    size_t key_bytes);
+/* The object whose record has this number, or NULL. */
+struct object *catalog_find_no(struct catalog *cat, uint64_t object_no);
+
 /* A new object of which nothing is known.  NULL: out of memory. */
 struct object *catalog_add(struct catalog *cat, const char *key,
 			   size_t key_bytes);
@@ -157,6 +169,20 @@ struct extent *catalog_extent_at(const struct object *obj, uint64_t off);
 
 /* First byte >= off that is in an extent; SIZE_UNKNOWN = none. */
 uint64_t catalog_next_present(const struct object *obj, uint64_t off);
+
+/* Copies up to n stored bytes from off on.  How many: they end where the file
+ * does.  0: the byte is not stored, or not yet known to be right.  Blocking:
+ * reads the page cache, and the disk when they have left it. */
+size_t catalog_read(const struct catalog *cat, const struct object *obj,
+		    uint64_t off, void *buffer, size_t n);
+
+/* These bytes were fetched ahead; what becomes of them is counted. */
+void catalog_note_ahead(struct catalog *cat, struct object *obj,
+			struct span span);
+
+/* These bytes were sent to somebody. */
+void catalog_note_seen(struct catalog *cat, struct object *obj,
+		       struct span span);
 
 /* Makes room for more bytes and counts them as used.  -ENOSPC: all that is
  * there is being read, or the disk failed a moment ago. */

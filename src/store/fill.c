@@ -81,6 +81,24 @@ uint64_t fill_have_from(const struct fill *f)
 	return f->fd >= 0 ? f->chunk_from : f->to_off;
 }
 
+size_t fill_read(const struct fill *f, uint64_t off, void *buffer, size_t n)
+{
+	uint64_t chunk_no = off / chunk_bytes(f);
+	uint64_t first = max_u64(f->from_off, chunk_no * chunk_bytes(f));
+	uint64_t end = min_u64(f->to_off, (chunk_no + 1) * chunk_bytes(f));
+	ssize_t got;
+	int fd;
+
+	if (off < fill_have_from(f) || off >= f->to_off)
+		return 0;
+	fd = chunk_open(folder_of(f), f->run_no, chunk_no);
+	if (fd < 0)
+		return 0;
+	got = pread(fd, buffer, min_u64(n, end - off), (off_t)(off - first));
+	close(fd);
+	return got > 0 ? (size_t)got : 0;
+}
+
 /* ---- chunk files ---- */
 
 static int keep_scrap(struct fill *f, struct span span)

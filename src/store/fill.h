@@ -84,6 +84,11 @@ uint64_t fill_next_off(const struct fill *f);
  * the catalog's (where they may be evicted), or, scratch, gone again. */
 uint64_t fill_have_from(const struct fill *f);
 
+/* Copies up to n published bytes from off on out of the files that are the
+ * fill's alone.  How many; 0: off is not among them.  Blocking: as
+ * catalog_read(). */
+size_t fill_read(const struct fill *f, uint64_t off, void *buffer, size_t n);
+
 /* The size became known: the object ended. */
 void fill_set_size(struct fill *f, uint64_t size_bytes);
 

@@ -1,6 +1,7 @@
 libreelcache_a_SOURCES += \
 	src/store/catalog.c src/store/catalog.h \
 	src/store/chunk.c src/store/chunk.h \
+	src/store/eviction.c src/store/eviction.h \
 	src/store/fill.c src/store/fill.h \
 	src/store/index.c src/store/index.h \
 	src/store/inflight.c src/store/inflight.h \

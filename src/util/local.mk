@@ -2,4 +2,5 @@ libreelcache_a_SOURCES += \
 	src/util/base.c src/util/base.h \
 	src/util/clock.c src/util/clock.h \
 	src/util/log.c src/util/log.h \
-	src/util/span.h
+	src/util/span.h \
+	src/util/spanset.c src/util/spanset.h

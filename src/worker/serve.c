@@ -14,7 +14,8 @@
 
 #define RESTARTS_MAX  8u /* changes of an object before its first byte */
 #define STEPS_IN_VAIN 64u
-#define STATUS_LEFT   499 /* in the log: the client went first */
+#define STATUS_LEFT   499         /* in the log: the client went first */
+#define NOTE_BYTES    (256 * KIB) /* sent before it is told */
 
 /*
  * One media response, span by span.
@@ -75,9 +76,27 @@ static void log_response(struct serve *sv)
 	sv->entry = NULL;
 }
 
+/* Tells the prefetcher what was sent: it fetches ahead of who plays on. */
+static void note_sent(struct serve *sv, uint64_t at_least)
+{
+	struct segment_sent_view sent = { .object_no = sv->object_no,
+					  .begin_off = sv->begin_off,
+					  .generation = sv->generation,
+					  .whole = sv->left.from ==
+						   sv->left.to };
+
+	if (!sv->head_sent || sv->left.from < sv->noted_off + at_least)
+		return;
+	sent.from_off = sv->noted_off;
+	sent.to_off = sv->left.from;
+	segment_note_sent(sv->desk->row, &sent);
+	sv->noted_off = sv->left.from;
+}
+
 /* The sink must not be touched any more. */
 static void serve_free(struct serve *sv)
 {
+	note_sent(sv, 1);
 	wait_leave(sv);
 	wait_reader_close(sv);
 	if (sv->entry != NULL)
@@ -373,6 +392,7 @@ static enum serve_next look_for_object(struct serve *sv)
 		  desk->serves->nonce++ ^ sv->begun_us);
 	adopt_record(sv, rec);
 	sv->left = plan->span;
+	sv->begin_off = sv->noted_off = sv->left.from;
 	wait_reader_show(sv); /* if a first wait has given it a row */
 	if (rec->fresh_until_s < wall_s && !sv->asked_fresh)
 		return ask_for(sv, ASK_REVALIDATE, CACHE_STATUS_FWD_STALE);
@@ -401,8 +421,10 @@ static enum serve_next next_part(struct serve *sv)
 		sv->state = SERVE_DONE;
 		return SERVE_GO_ON;
 	}
+	note_sent(sv, 1);
 	if (++parts->at < parts->count) {
 		sv->left = parts->spans[parts->at];
+		sv->begin_off = sv->noted_off = sv->left.from;
 		return serve_send_part_head(sv) < 0 ? break_off(sv)
 						    : SERVE_GO_ON;
 	}
@@ -429,6 +451,7 @@ static enum serve_next wait_or_fail(struct serve *sv)
 				      "Retry-After: 1\r\n");
 		return break_off(sv);
 	}
+	note_sent(sv, NOTE_BYTES);
 	wait_reader_show(sv);
 	return SERVE_WAIT;
 }

@@ -71,6 +71,8 @@ struct serve {
 	const char *label; /* behind it then; "" = no quality */
 
 	struct span left;   /* wanted and not sent yet, of this part */
+	uint64_t begin_off; /* of the range, or part */
+	uint64_t noted_off; /* sent before this byte, and told the prefetcher */
 	uint64_t object_no; /* 0 = not known */
 	uint64_t size_bytes;
 	uint64_t run_no;     /* followed now */

@@ -72,6 +72,7 @@ class Request:
     sent: int = 0
     ended: bool = False
     first_byte_at: float = 0.0
+    token: str | None = None
 
     @property
     def range(self):
@@ -111,6 +112,13 @@ class Object:
         self.cut_after = None   # body bytes of a response, then RST
         self.cut_times = None   # so often; None = always
         self.if_range_ignored = False
+        self.range_max = None   # longer ranges, and open ones: 403
+        self.range_max_status = 403
+        self.open_rate = None   # body bytes a second of open-ended answers
+        self.busy_above = None  # more responses at a time: 429
+        self.token = None       # the query must be t=TOKEN, else 403
+        self.active = 0         # responses whose body is being sent
+        self.active_most = 0
         self.lock = threading.Lock()
         self.requests = []
         self.body_bytes = 0
@@ -197,6 +205,8 @@ class Origin:
         self.listener = None
         self.closing = threading.Event()
         self.accepted = 0
+        self.total_rate = None  # body bytes a second of all responses
+        self.free_at = 0.0
         self.unknown = []  # paths that were asked for and are not there
         self.listen()
 
@@ -310,6 +320,7 @@ class Origin:
         request = Request(method, headers, time.monotonic())
         with obj.lock:
             obj.requests.append(request)
+        request.token = dict(urllib.parse.parse_qsl(url.query)).get("t")
         try:
             return self._object(conn, obj, request) and keep
         finally:
@@ -373,11 +384,33 @@ class Origin:
                 obj.status_times -= 1
         if special:
             return self._special(conn, obj, request)
+        refusal = self._refusal(obj, request)
+        if refusal is not None:
+            request.status = refusal
+            fields = {}
+            if refusal == 429 and obj.retry_after is not None:
+                fields["Retry-After"] = str(obj.retry_after)
+            return _answer(conn, refusal, b"the origin says no\n",
+                           request.method, fields)
         if obj.redirect is not None:
             request.status = 302
             return _answer(conn, 302, b"elsewhere\n", request.method,
                            {"Location": obj.redirect})
         return self._content(conn, obj, request)
+
+    @staticmethod
+    def _refusal(obj, request):
+        """A status, or None: it is answered."""
+        if obj.token is not None and request.token != obj.token:
+            return 403
+        if obj.busy_above is not None and obj.active >= obj.busy_above:
+            return 429
+        if obj.range_max is not None and request.range is not None:
+            span = parse_range(request.range, obj.size)
+            if span and (request.range.endswith("-") or
+                         span[1] - span[0] > obj.range_max):
+                return obj.range_max_status
+        return None
 
     def _special(self, conn, obj, request):
         request.status = obj.status
@@ -435,13 +468,42 @@ class Origin:
         fields.update(obj.headers)
         return fields
 
-    def _body(self, conn, obj, request, seed, start, end, chunked):
+    def _body(self, *args):
+        obj = args[1]
+        with obj.lock:
+            obj.active += 1
+            obj.active_most = max(obj.active_most, obj.active)
+        try:
+            self._send_body(*args)
+        finally:
+            with obj.lock:
+                obj.active -= 1
+
+    @staticmethod
+    def _rate(obj, request):
+        if obj.open_rate is not None and (
+                request.range is None or request.range.endswith("-")):
+            return obj.open_rate
+        return obj.rate
+
+    def _share(self, obj, step):
+        """All responses together keep to total_rate."""
+        if self.total_rate is None:
+            return
+        with self.lock:
+            now = time.monotonic()
+            due = max(self.free_at, now - 0.05)
+            self.free_at = due + step / self.total_rate
+        self._wait(obj, due - now)
+
+    def _send_body(self, conn, obj, request, seed, start, end, chunked):
         at, begun = start, time.monotonic()
         cut_here = None
-        paced_from, paced_at, rate = start, begun, obj.rate
+        paced_from, paced_at, rate = start, begun, self._rate(obj, request)
         while at < end:
-            if obj.rate != rate:
-                paced_from, paced_at, rate = at, time.monotonic(), obj.rate
+            if self._rate(obj, request) != rate:
+                paced_from, paced_at, rate = \
+                    at, time.monotonic(), self._rate(obj, request)
             step = STEP if rate is None else \
                 max(512, min(STEP, int(rate * 0.005)))
             step = min(step, end - at)
@@ -455,6 +517,7 @@ class Origin:
                         raise Broken
                     continue
             if step > 0:
+                self._share(obj, step)
                 data = content.span(seed, at, at + step) \
                     if obj.file is None else obj.bytes(at, at + step)
                 if chunked:
@@ -476,7 +539,7 @@ class Origin:
             if rate is not None:
                 due = paced_at + (at - paced_from) / rate
                 self._wait(obj, due - time.monotonic(),
-                           lambda: obj.rate != rate)
+                           lambda: self._rate(obj, request) != rate)
         if chunked:
             conn.sendall(b"0\r\n\r\n")
 
