@@ -85,7 +85,8 @@ static void note_sent(struct serve *sv, uint64_t at_least)
 					  .whole = sv->left.from ==
 						   sv->left.to };
 
-	if (!sv->head_sent || sv->left.from < sv->noted_off + at_least)
+	if (!sv->head_sent || sv->object_no == 0 ||
+	    sv->left.from < sv->noted_off + at_least)
 		return;
 	sent.from_off = sv->noted_off;
 	sent.to_off = sv->left.from;
