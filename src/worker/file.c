@@ -99,16 +99,24 @@ bool file_unchanged(const struct file *file)
 	       same_time(now.st_ctim, file->st.st_ctim);
 }
 
+/* Times in nanoseconds; one of long ago or far away may be any number. */
+static uint64_t time_ns(struct timespec t)
+{
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static int set_etag(struct object_record *rec, const struct stat *st,
 		    int64_t wall_s)
 {
-	bool young = st->st_mtim.tv_sec + YOUNG_S > wall_s;
+	bool young = st->st_mtim.tv_sec + YOUNG_S > wall_s ||
+		     st->st_ctim.tv_sec + YOUNG_S > wall_s;
 	char etag[96];
 
+	/* the time of writing can be set; that of any change cannot */
 	snprintf(etag, sizeof(etag),
-		 "%s\"%" PRIx64 "-%" PRIx64 "-%" PRIx64 ".%09ld\"",
+		 "%s\"%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "\"",
 		 young ? "W/" : "", (uint64_t)st->st_ino, (uint64_t)st->st_size,
-		 (uint64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+		 time_ns(st->st_mtim), time_ns(st->st_ctim));
 	return object_record_set_text(rec, TEXT_ETAG, etag);
 }
 
