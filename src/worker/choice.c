@@ -61,7 +61,7 @@ static bool nearer(int32_t number, int32_t best, int32_t wanted)
 		return true;
 	if (number <= wanted)
 		return best > wanted || number > best;
-	return best > wanted && number < best;
+	return number < best;
 }
 
 bool choice_pick(const char *words, struct slice quality, struct slice *word,
