@@ -194,6 +194,20 @@ void json_u64(struct json *j, uint64_t value)
 	put(j, digits, fields_format_u64(digits, value));
 }
 
+void json_thousandths(struct json *j, uint64_t value)
+{
+	unsigned part = (unsigned)(value % 1000);
+	char fraction[4] = { '.', (char)('0' + part / 100),
+			     (char)('0' + part / 10 % 10),
+			     (char)('0' + part % 10) };
+	size_t n = sizeof(fraction);
+
+	json_u64(j, value / 1000);
+	while (n > 0 && (fraction[n - 1] == '0' || n == 1))
+		n--;
+	put(j, fraction, n);
+}
+
 void json_i64(struct json *j, int64_t value)
 {
 	char digits[20];

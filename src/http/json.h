@@ -51,6 +51,8 @@ void json_slice(struct json *j, struct slice value);
 void json_text(struct json *j, const char *value);
 void json_u64(struct json *j, uint64_t value);
 void json_i64(struct json *j, int64_t value);
+/* A number with the fraction that is there: 12, 12.3, 12.345. */
+void json_thousandths(struct json *j, uint64_t value);
 void json_bool(struct json *j, bool value);
 void json_null(struct json *j);
 

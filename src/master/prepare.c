@@ -327,9 +327,20 @@ void prepare_remove_admin(const struct conf *conf, int admin_fd)
 		(void)unlink(path);
 }
 
+/* A response from a source of type directory has its file open. */
+static bool has_directory(const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->source_count; i++)
+		if (conf->sources[i].type == CONF_SOURCE_TYPE_DIRECTORY)
+			return true;
+	return false;
+}
+
 void prepare_descriptors(const struct conf *conf)
 {
-	rlim_t need = (rlim_t)conf->http.max_connections + OTHER_DESCRIPTORS;
+	rlim_t clients = (rlim_t)conf->http.max_connections;
+	rlim_t need =
+		clients * (has_directory(conf) ? 2 : 1) + OTHER_DESCRIPTORS;
 	struct rlimit lim;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0) {

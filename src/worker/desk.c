@@ -19,10 +19,10 @@ int desk_init_common(struct desk *desk)
 			   slice_of(desk->conf->http.cors_origin));
 		FIELDS_ADD(&f, "Timing-Allow-Origin",
 			   slice_of(desk->conf->http.cors_origin));
-		FIELDS_LITERAL(&f,
-			       "Access-Control-Expose-Headers: "
-			       "Content-Range, Content-Length, "
-			       "Accept-Ranges, ETag, Age, Cache-Status\r\n");
+		FIELDS_LITERAL(&f, "Access-Control-Expose-Headers: "
+				   "Content-Range, Content-Length, "
+				   "Accept-Ranges, ETag, Age, Cache-Status, "
+				   "Reelcache-Quality\r\n");
 	}
 	if (desk->conf->main.debug_headers)
 		FIELDS_ADD_U64(&f, "X-Worker", (uint64_t)getpid());

@@ -19,8 +19,10 @@
 
 #define DESK_COMMON_BYTES 1536u
 
-struct store;
+struct resolutions;
+struct resolving;
 struct serves;
+struct store;
 struct web;
 
 struct desk {
@@ -31,9 +33,11 @@ struct desk {
 	const struct inboxes *ipc;
 	struct store *store;
 	struct conn_host *host;
-	struct access_log *log; /* NULL = none */
-	struct web *web;        /* NULL = none */
-	struct serves *serves;  /* media responses: worker/serve.c */
+	struct access_log *log;          /* NULL = none */
+	struct web *web;                 /* NULL = none */
+	struct serves *serves;           /* media responses: worker/serve.c */
+	struct resolving *resolving;     /* asks: worker/resolving.c */
+	struct resolutions *resolutions; /* NULL until it is needed */
 	uint32_t slot;
 
 	/* fields of every response, whole lines */

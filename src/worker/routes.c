@@ -1,14 +1,12 @@
 #include "worker/routes.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/target.h"
-#include "store/layout.h"
 #include "worker/answer.h"
+#include "worker/locate.h"
 #include "worker/metrics.h"
+#include "worker/renditions.h"
 #include "worker/serve.h"
 #include "worker/web.h"
 
@@ -86,76 +84,10 @@ static void serve_metrics(struct desk *desk, struct sink *sink,
 	free(body);
 }
 
-static const struct conf_source *find_source(const struct conf *conf,
-					     struct slice name)
-{
-	for (size_t i = 0; i < conf->source_count; i++)
-		if (slice_is(name, conf->sources[i].name))
-			return &conf->sources[i];
-	return NULL;
-}
-
-/* NULL: answered already. */
-static const struct conf_source *wanted_source(struct desk *desk,
-					       struct sink *sink,
-					       const struct head *head)
-{
-	const struct conf *conf = desk->conf;
-	const struct conf_source *source = NULL;
-	char name[CONF_NAME_BYTES + 1];
-	struct slice value;
-
-	if (!head->has_query)
-		return &conf->sources[0];
-	switch (target_query(head_query(head), "source", name, sizeof(name),
-			     &value)) {
-	case 0:
-		source = find_source(conf, value);
-		break;
-	case -ENOENT:
-		return &conf->sources[0];
-	case -ENOSPC: /* longer than any name */
-		break;
-	default:
-		problem(desk, sink, head, 400,
-			"the source must be named once, properly encoded");
-		return NULL;
-	}
-	if (source == NULL)
-		problem(desk, sink, head, 404, "there is no such source");
-	return source;
-}
-
-/* path: what follows "/proxy/". */
-static void serve_proxy(struct desk *desk, struct sink *sink,
-			const struct head *head, struct slice path)
-{
-	const struct conf_source *source;
-	char buffer[TARGET_ID_MAX];
-	char key[LAYOUT_KEY_BYTES];
-	size_t name_bytes;
-	struct slice id;
-
-	if (target_decode(path, buffer, sizeof(buffer), &id) < 0 ||
-	    !target_id_valid(id)) {
-		problem(desk, sink, head, 400,
-			"an id is 1 to 128 of A-Z a-z 0-9 . _ ~ -");
-		return;
-	}
-	source = wanted_source(desk, sink, head);
-	if (source == NULL)
-		return;
-	name_bytes = strlen(source->name);
-	must(name_bytes + 1 + id.bytes <= sizeof(key));
-	memcpy(key, source->name, name_bytes);
-	key[name_bytes] = '/';
-	memcpy(key + name_bytes + 1, id.at, id.bytes);
-	serve_begin(desk, sink, head, key, name_bytes + 1 + id.bytes);
-}
-
 void routes_serve(struct desk *desk, struct sink *sink, const struct head *head)
 {
 	static const struct slice proxy = { "/proxy/", 7 };
+	static const struct slice resolve = { "/resolve/", 9 };
 	struct slice path = head_path(head);
 
 	if (head->method == METHOD_OPTIONS)
@@ -165,7 +97,11 @@ void routes_serve(struct desk *desk, struct sink *sink, const struct head *head)
 			       "only " ALLOWED " are answered here",
 			       "Allow: " ALLOWED "\r\n", NULL);
 	else if (slice_starts(path, proxy))
-		serve_proxy(desk, sink, head, slice_skip(path, proxy.bytes));
+		locate(desk, sink, head, slice_skip(path, proxy.bytes),
+		       serve_begin, NULL);
+	else if (slice_starts(path, resolve))
+		renditions_serve(desk, sink, head,
+				 slice_skip(path, resolve.bytes));
 	else if (slice_is(path, "/healthz"))
 		text(desk, sink, head, 200, "ok\n");
 	else if (slice_is(path, "/readyz"))

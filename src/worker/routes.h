@@ -1,10 +1,11 @@
 /*
  * routes - which answer belongs to a request.
  *
- *	/proxy/{id}?source=NAME   media
- *	/healthz /readyz          "ok", or 503
- *	/metrics                  statistics
- *	/...                      the watch page
+ *	/proxy/{id}?source=NAME&q=WORD  media
+ *	/resolve/{id}?source=NAME       its renditions, as JSON
+ *	/healthz /readyz                "ok", or 503
+ *	/metrics                        statistics
+ *	/...                            the watch page
  *
  * Used by: worker.
  */

@@ -8,6 +8,7 @@
 
 #include "http/cache_status.h"
 #include "http/range.h"
+#include "util/log.h"
 #include "worker/answer.h"
 #include "worker/serves.h"
 
@@ -32,6 +33,9 @@
  *
  * The head goes out with the first byte: until then a new generation only
  * begins the work anew; after it, it breaks the response off.
+ *
+ * A file of this machine goes the short way, LOOKUP and SEND; that it was
+ * changed breaks the response off.
  */
 
 void serve_drop_request(struct serve *sv)
@@ -81,7 +85,8 @@ static void note_sent(struct serve *sv, uint64_t at_least)
 					  .whole = sv->left.from ==
 						   sv->left.to };
 
-	if (!sv->head_sent || sv->left.from < sv->noted_off + at_least)
+	if (!sv->head_sent || sv->object_no == 0 ||
+	    sv->left.from < sv->noted_off + at_least)
 		return;
 	sent.from_off = sv->noted_off;
 	sent.to_off = sv->left.from;
@@ -98,6 +103,7 @@ static void serve_free(struct serve *sv)
 	if (sv->entry != NULL)
 		log_response(sv);
 	serve_drop_request(sv);
+	file_close(sv->file);
 	free(sv->parts);
 	if (sv->key_owned)
 		free((char *)sv->key);
@@ -141,29 +147,32 @@ static enum serve_next refuse(struct serve *sv, int status, const char *detail,
 	return SERVE_OVER;
 }
 
+/* The key, and the label behind it. */
+static int keep_key(struct serve *sv)
+{
+	size_t label_bytes = strlen(sv->label) + 1;
+	char *copy = malloc(sv->key_bytes + label_bytes);
+
+	if (copy == NULL)
+		return -ENOMEM;
+	memcpy(copy, sv->key, sv->key_bytes);
+	memcpy(copy + sv->key_bytes, sv->label, label_bytes);
+	sv->key = copy;
+	sv->label = copy + sv->key_bytes;
+	sv->key_owned = true;
+	return 0;
+}
+
 /* Keeps what belongs to the caller of serve_begin(), before a wait. */
 static int keep_request(struct serve *sv)
 {
-	if (!sv->key_owned) {
-		char *key = malloc(sv->key_bytes);
-
-		if (key == NULL)
-			return -ENOMEM;
-		memcpy(key, sv->key, sv->key_bytes);
-		sv->key = key;
-		sv->key_owned = true;
-	}
+	if (!sv->key_owned && keep_key(sv) < 0)
+		return -ENOMEM;
 	if (!sv->head_sent && sv->kept == NULL) {
-		struct serve_kept *kept =
-			malloc(sizeof(*kept) + sv->head->head_bytes);
-
-		if (kept == NULL)
+		sv->kept = kept_new(sv->head);
+		if (sv->kept == NULL)
 			return -ENOMEM;
-		kept->head = *sv->head;
-		memcpy(kept->bytes, sv->head->base, sv->head->head_bytes);
-		kept->head.base = kept->bytes;
-		sv->kept = kept;
-		sv->head = &kept->head;
+		sv->head = &sv->kept->head;
 	}
 	return 0;
 }
@@ -209,9 +218,11 @@ static const struct object_record *size_from_runs(
 /* From the index or the last reply.  NULL: ask. */
 static const struct object_record *find_record(struct serve *sv)
 {
-	const struct object_record *rec =
-		store_find_object(sv->desk->store, sv->key, sv->key_bytes);
+	const struct object_record *rec;
 
+	if (sv->file != NULL)
+		return sv->record;
+	rec = store_find_object(sv->desk->store, sv->key, sv->key_bytes);
 	if (rec == NULL ||
 	    (sv->record != NULL && !record_newer(rec, sv->record)))
 		rec = sv->record;
@@ -303,11 +314,24 @@ static bool look_for_size(struct serve *sv)
 	return true;
 }
 
+static enum serve_next look_in_file(struct serve *sv)
+{
+	struct serves *all = sv->desk->serves;
+
+	all->place_span = sv->left;
+	all->place = (struct store_place){ .fd = sv->file->fd,
+					   .file_off = sv->left.from };
+	sv->state = SERVE_SEND;
+	return SERVE_GO_ON;
+}
+
 /* sv->left is not empty.  With a place the state is SEND. */
 static enum serve_next look_for_bytes(struct serve *sv)
 {
 	struct serves *all = sv->desk->serves;
 
+	if (sv->file != NULL)
+		return look_in_file(sv);
 	probe_record(sv, &all->probe);
 	all->place_span = sv->left;
 	switch (store_lookup(sv->desk->store, &all->probe, &all->place_span,
@@ -420,7 +444,9 @@ static enum serve_next give_up(struct serve *sv)
 
 static enum serve_next wait_or_fail(struct serve *sv)
 {
-	if (keep_request(sv) < 0 || wait_reader_open(sv) < 0) {
+	/* a file's reader is nobody's business */
+	if (keep_request(sv) < 0 ||
+	    (sv->file == NULL && wait_reader_open(sv) < 0)) {
 		if (!sv->head_sent && sv->head != NULL)
 			return refuse(sv, 503, "too many requests wait",
 				      "Retry-After: 1\r\n");
@@ -431,6 +457,11 @@ static enum serve_next wait_or_fail(struct serve *sv)
 	return SERVE_WAIT;
 }
 
+static enum serve_next look(struct serve *sv)
+{
+	return sv->head_sent ? look_for_bytes(sv) : look_for_object(sv);
+}
+
 static enum serve_next step_lookup(struct serve *sv)
 {
 	enum serve_next next;
@@ -439,6 +470,8 @@ static enum serve_next step_lookup(struct serve *sv)
 		return give_up(sv);
 	if (sv->head_sent && sv->left.from == sv->left.to)
 		return next_part(sv);
+	if (sv->file != NULL)
+		return file_unchanged(sv->file) ? look(sv) : break_off(sv);
 	if (store_begin(sv->desk->store) < 0) {
 		/* a new prefetcher is making its index */
 		next = wait_or_fail(sv);
@@ -446,7 +479,7 @@ static enum serve_next step_lookup(struct serve *sv)
 			wait_for_tick(sv);
 		return next;
 	}
-	next = sv->head_sent ? look_for_bytes(sv) : look_for_object(sv);
+	next = look(sv);
 	store_end(sv->desk->store);
 	return next;
 }
@@ -487,7 +520,9 @@ static enum serve_next step_send(struct serve *sv)
 		int64_t n = sv->sink->ops->file(sv->sink, place->fd,
 						place->file_off, left);
 
-		if (n == -EPIPE)
+		/* what was written to while it was sent may be a mix */
+		if (n == -EPIPE ||
+		    (sv->file != NULL && (n < 0 || !file_unchanged(sv->file))))
 			return break_off(sv);
 		if (n < 0) {
 			store_forget(sv->desk->store, place);
@@ -728,30 +763,68 @@ static struct serve *serve_new(struct desk *desk)
 	return sv;
 }
 
-void serve_begin(struct desk *desk, struct sink *sink, const struct head *head,
-		 const char *key, size_t key_bytes)
+static struct serve *serve_make(struct desk *desk, struct sink *sink,
+				const struct head *head,
+				const struct located *what)
 {
 	struct serve *sv = serve_new(desk);
 
-	must(key_bytes <= LAYOUT_KEY_BYTES);
-	if (sv == NULL) {
-		answer_problem(desk, sink, head, 503, "out of memory",
-			       "Retry-After: 1\r\n", NULL);
-		return;
-	}
+	must(what->key_bytes <= LAYOUT_KEY_BYTES);
+	if (sv == NULL)
+		return NULL;
 	sv->desk = desk;
 	sv->sink = sink;
 	sv->head = head;
-	sv->key = key;
-	sv->key_bytes = (uint16_t)key_bytes;
+	sv->key = what->key;
+	sv->key_bytes = (uint16_t)what->key_bytes;
+	sv->label = what->label;
 	sv->reader = SERVE_NO_READER;
-	sv->begun_us = desk_now_us(desk);
+	sv->begun_us = what->begun_us;
 	sv->how = CACHE_STATUS_HIT;
 	sv->why = CACHE_STATUS_HIT;
 	sv->state = SERVE_LOOKUP;
 	sv->own_run_no = UINT64_MAX;
 	sv->joined_run_no = UINT64_MAX;
 	sv->entry = access_log_begin(desk->log, head, sink->ops->peer(sink));
+	return sv;
+}
+
+/* False: answered already. */
+static bool open_file(struct serve *sv, const struct located *what)
+{
+	struct desk *desk = sv->desk;
+	int rc = file_open(&sv->file, what->source->path, what->file);
+
+	if (rc == 0)
+		rc = file_record(sv->file, what->type, desk_wall_s(desk),
+				 &sv->record);
+	if (rc == 0)
+		return true;
+	if (rc == -ENOENT) {
+		(void)refuse(sv, 404, "there is no such file", NULL);
+		return false;
+	}
+	log_warning("ev=file_failed source=%s error=%s", what->source->name,
+		    strerrorname_np(-rc));
+	(void)refuse(sv, 503, "the file cannot be opened",
+		     "Retry-After: 1\r\n");
+	return false;
+}
+
+void serve_begin(void *ctx, struct desk *desk, struct sink *sink,
+		 const struct head *head, const struct located *what)
+{
+	struct serve *sv = serve_make(desk, sink, head, what);
+
+	(void)ctx;
+	if (sv == NULL) {
+		answer_problem(desk, sink, head, 503, "out of memory",
+			       "Retry-After: 1\r\n", NULL);
+		return;
+	}
+	if (what->source->type == CONF_SOURCE_TYPE_DIRECTORY &&
+	    !open_file(sv, what))
+		return;
 	sink->source = sv;
 	sink->source_ops = &source_ops;
 	serve_run(sv);

@@ -1,5 +1,6 @@
 /*
- * serve - media responses: from the store, from runs, from the prefetcher.
+ * serve - media responses: from the store, from runs, from the prefetcher, or
+ * from a file of this machine.
  *
  * Used by: worker.  Nothing blocks but reading the disk.  A response's memory
  * is one small struct; the request is kept only until its head is answered.
@@ -7,20 +8,20 @@
 #ifndef REELCACHE_WORKER_SERVE_H
 #define REELCACHE_WORKER_SERVE_H
 
-#include <stddef.h>
-
 #include "http/head.h"
 #include "http/sink.h"
 #include "worker/desk.h"
+#include "worker/locate.h"
 
 /* desk->conf, seg, row, ipc, slot must be set.  Clears what a predecessor in
  * the slot left in its row.  0 or -ENOMEM. */
 int serve_init(struct desk *desk) MUSTCHECK;
 void serve_fini(struct desk *desk);
 
-/* Answers a GET or HEAD for an object, now or later.  key: "source/id". */
-void serve_begin(struct desk *desk, struct sink *sink, const struct head *head,
-		 const char *key, size_t key_bytes);
+/* Answers a GET or HEAD for an object, now or later; ctx is not used: this is
+ * a continuation of locate(). */
+void serve_begin(void *ctx, struct desk *desk, struct sink *sink,
+		 const struct head *head, const struct located *what);
 
 /* This worker's bell rang: a run has grown, or the prefetcher is a new one. */
 void serve_bell(struct desk *desk);

@@ -87,6 +87,7 @@ int serve_send_head(struct serve *sv, const struct plan *plan,
 	FIELDS_ADD(f, "Date", slice_make(desk_date(desk, rec->date_s), 29));
 	plan_fields(plan, rec, desk_wall_s(desk), f);
 	add_cache_status(sv, rec, f);
+	FIELDS_ADD(f, "Reelcache-Quality", slice_of(sv->label));
 	fields_raw(f, desk->common, desk->common_bytes);
 	rc = sv->sink->ops->head_end(sv->sink, plan->body, plan->body_bytes);
 	if (rc < 0)

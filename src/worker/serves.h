@@ -14,6 +14,8 @@
 #include "ipc/ask.h"
 #include "store/store.h"
 #include "worker/desk.h"
+#include "worker/file.h"
+#include "worker/kept.h"
 #include "worker/plan.h"
 
 enum serve_state {
@@ -44,12 +46,6 @@ enum serve_wait {
 struct serve;
 TAILQ_HEAD(serve_list, serve);
 
-/* The request, while its answer's head has not been sent and must wait. */
-struct serve_kept {
-	struct head head;
-	char bytes[];
-};
-
 /* A multipart/byteranges body. */
 struct serve_parts {
 	size_t count;
@@ -66,11 +62,13 @@ struct serve {
 	TAILQ_ENTRY(serve) run_link;  /* serves.followers[run_row] */
 
 	const struct head *head;      /* NULL once it is not needed */
-	struct serve_kept *kept;      /* owns *head if it had to wait */
+	struct kept *kept;            /* owns *head if it had to wait */
 	struct object_record *record; /* from a reply, not in the index yet */
+	struct file *file;            /* all bytes lie there; no object */
 	struct serve_parts *parts;
 	struct access_entry *entry;
-	const char *key; /* the caller's until key_owned */
+	const char *key;   /* the caller's until key_owned */
+	const char *label; /* behind it then; "" = no quality */
 
 	struct span left;   /* wanted and not sent yet, of this part */
 	uint64_t begin_off; /* of the range, or part */

@@ -11,6 +11,7 @@
 
 #include "http/conn.h"
 #include "ipc/ask.h"
+#include "store/resolution.h"
 #include "store/store.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -18,6 +19,7 @@
 #include "worker/answer.h"
 #include "worker/desk.h"
 #include "worker/limits.h"
+#include "worker/resolving.h"
 #include "worker/routes.h"
 #include "worker/serve.h"
 #include "worker/web.h"
@@ -188,6 +190,19 @@ static void host_closed(struct conn_host *host, const uint8_t *peer)
 
 /* --- news from others --------------------------------------------------- */
 
+static void take_message(struct worker *w, const void *message, size_t bytes)
+{
+	uint32_t type;
+
+	if (bytes < sizeof(type))
+		return;
+	memcpy(&type, message, sizeof(type));
+	if (type == RESOLVED_TYPE)
+		resolving_reply(&w->desk, message, bytes);
+	else
+		serve_reply(&w->desk, message, bytes);
+}
+
 static void on_inbox(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -203,7 +218,7 @@ static void on_inbox(evutil_socket_t fd, short what, void *arg)
 					    strerrorname_np((int)-bytes));
 			return;
 		}
-		serve_reply(&w->desk, message, (size_t)bytes);
+		take_message(w, message, (size_t)bytes);
 	}
 }
 
@@ -264,6 +279,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	conn_tick(&w->host);
 	serve_tick(&w->desk);
+	resolving_tick(&w->desk);
 	if (w->paused && !w->host.draining)
 		resume_listeners(w);
 	if (now_ms - w->second_ms >= SECOND_MS) {
@@ -436,9 +452,12 @@ static void free_event(struct event *ev)
 
 static void close_all(struct worker *w)
 {
-	if (w->desk.serves != NULL)
+	if (w->desk.resolving != NULL)
 		conn_host_fini(&w->host);
 	serve_fini(&w->desk);
+	resolving_fini(&w->desk);
+	if (w->desk.resolutions != NULL)
+		resolutions_close(w->desk.resolutions);
 	store_close(w->desk.store);
 	web_close(w->desk.web);
 	access_log_close(w->desk.log);
@@ -471,6 +490,8 @@ static int open_all(struct worker *w)
 	open_desk(w);
 	open_host(w);
 	rc = serve_init(&w->desk);
+	if (rc == 0)
+		rc = resolving_init(&w->desk);
 	if (rc < 0)
 		return fail("memory", rc);
 	open_extras(w);

@@ -25,3 +25,6 @@ check_PROGRAMS += \
 	tests/unit/test_upstream_template
 check_PROGRAMS += tests/unit/test_upstream_transfer
 EXTRA_DIST += tests/unit/upstream_origin.h
+check_PROGRAMS += \
+	tests/unit/test_worker_choice \
+	tests/unit/test_worker_file

@@ -203,6 +203,38 @@ static void write_document(struct json *j)
 	json_object_end(j);
 }
 
+static void test_json_thousandths(void **state)
+{
+	static const struct {
+		uint64_t value;
+		const char *text;
+	} numbers[] = {
+		{ 0, "0" },
+		{ 1, "0.001" },
+		{ 10, "0.01" },
+		{ 100, "0.1" },
+		{ 999, "0.999" },
+		{ 1000, "1" },
+		{ 12340, "12.34" },
+		{ 20000, "20" },
+		{ 100001, "100.001" },
+		{ UINT64_MAX, "18446744073709551.615" },
+	};
+	char dst[32];
+	struct json j;
+	size_t bytes;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		json_init(&j, dst, sizeof(dst));
+		json_thousandths(&j, numbers[i].value);
+		assert_int_equal(json_end(&j, &bytes), 0);
+		if (!slice_is(slice_make(dst, bytes), numbers[i].text))
+			fail_msg("%.*s is not %s", (int)bytes, dst,
+				 numbers[i].text);
+	}
+}
+
 static void test_json(void **state)
 {
 	static const char want[] =
@@ -358,6 +390,7 @@ int main(void)
 		cmocka_unit_test(test_no_response_splitting),
 		cmocka_unit_test(test_status_lines),
 		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_json_thousandths),
 		cmocka_unit_test(test_json_lines),
 		cmocka_unit_test(test_json_strings),
 		cmocka_unit_test(test_problem),
