@@ -18,8 +18,8 @@ struct jobs {
 const char *job_state_name(enum job_state state)
 {
 	static const char *const names[] = {
-		[JOB_WAITING] = "waiting", [JOB_RUNNING] = "running",
-		[JOB_DONE] = "done",       [JOB_FAILED] = "failed",
+		[JOB_WAITING] = "waiting",     [JOB_RUNNING] = "running",
+		[JOB_DONE] = "done",           [JOB_FAILED] = "failed",
 		[JOB_CANCELLED] = "cancelled",
 	};
 

@@ -64,8 +64,7 @@ void jobs_close(struct jobs *js);
 /* The job that a query of kind QUERY_PREFETCH, whose key is checked, asks
  * for: a new one, or one that is the same and not finished, whose deadline is
  * then the earlier one.  NULL: too many are not finished, or no memory. */
-struct job *jobs_begin(struct jobs *js, const struct query *q,
-		       uint64_t now_ms);
+struct job *jobs_begin(struct jobs *js, const struct query *q, uint64_t now_ms);
 
 /* In the order in which they were asked for. */
 struct job *jobs_first(struct jobs *js);

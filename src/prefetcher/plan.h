@@ -68,8 +68,8 @@ struct title {
 	uint32_t media_generation;
 	bool media_told;
 	uint64_t map_wanted_ms; /* GET /map asked for it; 0 = never */
-	bool dirty; /* its waiters are to be looked at again */
-	bool gone;  /* the origin has it no more: drop what is stored */
+	bool dirty;             /* its waiters are to be looked at again */
+	bool gone; /* the origin has it no more: drop what is stored */
 };
 
 struct schedule;

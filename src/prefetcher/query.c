@@ -173,8 +173,8 @@ static uint64_t resident_from(const struct object *obj, uint64_t off)
 		if (run->fill != NULL &&
 		    fill_have_from(run->fill) < run->fill->to_off &&
 		    run->fill->to_off > off)
-			from = min_u64(from, max_u64(off, fill_have_from(
-								  run->fill)));
+			from = min_u64(from,
+				       max_u64(off, fill_have_from(run->fill)));
 	return from;
 }
 
@@ -188,10 +188,10 @@ static uint64_t coming_bytes(const struct title *t, struct span span)
 
 	TAILQ_FOREACH (run, &t->runs, link) {
 		uint64_t from = run_next_off(run);
-		uint64_t to = min_u64(run->limit_off,
-				      min_u64(run->end_off,
-					      catalog_next_present(t->obj,
-								   from)));
+		uint64_t to =
+			min_u64(run->limit_off,
+				min_u64(run->end_off,
+					catalog_next_present(t->obj, from)));
 
 		from = max_u64(from, span.from);
 		to = min_u64(to, span.to);
@@ -230,8 +230,8 @@ static uint64_t rate_of(const struct title *t)
 static void put_progress(struct json *j, struct plan *plan,
 			 const struct job *job)
 {
-	struct object *obj = catalog_find(plan->cat, job->key,
-					  strlen(job->key));
+	struct object *obj =
+		catalog_find(plan->cat, job->key, strlen(job->key));
 	const struct title *t = obj != NULL ? obj->plan : NULL;
 	bool known = obj != NULL && obj->record != NULL && job->span.to > 0;
 	uint64_t cached = known ? cached_bytes(obj, job->span) : 0;
@@ -456,8 +456,8 @@ static void put_media(struct json *j, const struct media *m)
 static void answer_map(struct answering *an)
 {
 	struct plan *plan = an->plan;
-	struct title *t = plan_title_of_key(plan, an->query->key,
-					    an->query->key_bytes);
+	struct title *t =
+		plan_title_of_key(plan, an->query->key, an->query->key_bytes);
 
 	if (t == NULL) {
 		send_fault(plan, an->query, 404, 0, "there is no such source");

@@ -24,7 +24,7 @@
 #define DEPTH_MS       5000
 #define DEPTH_LEAST    12u
 #define DEPTH_STEP     12u
-#define MAP_MS         2000 /* since GET /map last asked for it */
+#define MAP_MS         2000  /* since GET /map last asked for it */
 #define JOB_FAULT_MS   60000 /* how long a job bears an origin's faults */
 
 /* Bytes that no run brings yet. */
@@ -641,7 +641,8 @@ static void need_for_job(struct schedule *sc, struct job *job)
 		return;
 	}
 	if (!t->obj->kept) {
-		end_job(sc, job, JOB_FAILED, 502, "the origin forbids to store it");
+		end_job(sc, job, JOB_FAILED, 502,
+			"the origin forbids to store it");
 		return;
 	}
 	wants = feed_media(t, &want);

@@ -20,6 +20,7 @@
 #define DESK_COMMON_BYTES 1536u
 
 struct resolutions;
+struct queries;
 struct resolving;
 struct serves;
 struct store;
@@ -36,6 +37,7 @@ struct desk {
 	struct access_log *log;          /* NULL = none */
 	struct web *web;                 /* NULL = none */
 	struct serves *serves;           /* media responses: worker/serve.c */
+	struct queries *queries;         /* worker/query.c */
 	struct resolving *resolving;     /* asks: worker/resolving.c */
 	struct resolutions *resolutions; /* NULL until it is needed */
 	uint32_t slot;

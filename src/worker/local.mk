@@ -11,6 +11,7 @@ libreelcache_a_SOURCES += \
 	src/worker/metrics.c src/worker/metrics.h \
 	src/worker/plan.c src/worker/plan.h \
 	src/worker/renditions.c src/worker/renditions.h \
+	src/worker/query.c src/worker/query.h \
 	src/worker/resolving.c src/worker/resolving.h \
 	src/worker/routes.c src/worker/routes.h \
 	src/worker/serve.c src/worker/serve.h \

@@ -568,3 +568,13 @@ void locate_resolution(struct desk *desk, struct sink *sink,
 	if (read_request(desk, sink, head, path, &want))
 		look(desk, sink, head, &want);
 }
+
+size_t locate_id(struct desk *desk, struct sink *sink, const struct head *head,
+		 struct slice path, char key[LAYOUT_KEY_BYTES])
+{
+	struct wanted want = { .found = NULL };
+
+	return read_request(desk, sink, head, path, &want)
+		       ? make_key(key, &want)
+		       : 0;
+}

@@ -67,6 +67,11 @@ typedef void locate_found(void *ctx, struct desk *desk, struct sink *sink,
 void locate(struct desk *desk, struct sink *sink, const struct head *head,
 	    struct slice path, locate_found *found, void *ctx);
 
+/* Only "source/id", for what concerns all renditions of an id: its length.  0:
+ * the request was wrong, and is answered. */
+size_t locate_id(struct desk *desk, struct sink *sink, const struct head *head,
+		 struct slice path, char key[LAYOUT_KEY_BYTES]) MUSTCHECK;
+
 /* The same for all renditions of an id, of every type of source; ?q= has no
  * meaning here.  record: valid, not expired when it was looked up, and the
  * caller's as the rest is. */

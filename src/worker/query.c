@@ -101,9 +101,8 @@ static void wait_for(struct desk *desk, struct sink *sink,
 		     const struct head *head, const struct query *query)
 {
 	struct queries *all = desk->queries;
-	struct waiting *w = all->count < QUERY_WAITING_MAX
-				    ? calloc(1, sizeof(*w))
-				    : NULL;
+	struct waiting *w =
+		all->count < QUERY_WAITING_MAX ? calloc(1, sizeof(*w)) : NULL;
 
 	if (w != NULL)
 		w->kept = kept_new(head);
@@ -219,9 +218,8 @@ bool query_parse_seconds(struct slice text, uint64_t *ms)
 {
 	static const unsigned scales[] = { 0, 100, 10, 1 };
 	struct slice whole = text, part = { "", 0 };
-	const char *point = text.bytes == 0
-				    ? NULL
-				    : memchr(text.at, '.', text.bytes);
+	const char *point =
+		text.bytes == 0 ? NULL : memchr(text.at, '.', text.bytes);
 	uint64_t seconds, thousandths = 0;
 
 	if (point != NULL) {

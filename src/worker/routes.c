@@ -1,16 +1,16 @@
 #include "worker/routes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "worker/answer.h"
 #include "worker/locate.h"
 #include "worker/metrics.h"
+#include "worker/query.h"
 #include "worker/renditions.h"
 #include "worker/serve.h"
 #include "worker/web.h"
-
-#define ALLOWED "GET, HEAD, OPTIONS"
 
 static void problem(struct desk *desk, struct sink *sink,
 		    const struct head *head, int status, const char *detail)
@@ -32,22 +32,27 @@ static void text(struct desk *desk, struct sink *sink, const struct head *head,
 }
 
 static void serve_options(struct desk *desk, struct sink *sink,
-			  const struct head *head)
+			  const struct head *head, const char *allowed)
 {
-	static const char plain[] = "Allow: " ALLOWED "\r\n";
-	static const char cors[] =
-		"Allow: " ALLOWED "\r\n"
-		"Access-Control-Allow-Methods: " ALLOWED "\r\n"
-		"Access-Control-Allow-Headers: Range, If-Range, If-Match, "
-		"If-None-Match, If-Modified-Since, If-Unmodified-Since, "
-		"Cache-Control, Content-Type\r\n"
-		"Access-Control-Max-Age: 86400\r\n";
-	const struct answer a = {
-		.status = 204,
-		.fields = *desk->conf->http.cors_origin != '\0' ? cors : plain,
-	};
+	char fields[512];
+	const struct answer a = { .status = 204, .fields = fields };
+	int n = snprintf(fields, sizeof(fields), "Allow: %s\r\n", allowed);
 
+	if (*desk->conf->http.cors_origin != '\0')
+		snprintf(fields + n, sizeof(fields) - (size_t)n,
+			 "Access-Control-Allow-Methods: %s\r\n"
+			 "Access-Control-Allow-Headers: Range, If-Range, "
+			 "If-Match, If-None-Match, If-Modified-Since, "
+			 "If-Unmodified-Since, Cache-Control, Content-Type\r\n"
+			 "Access-Control-Max-Age: 86400\r\n",
+			 allowed);
 	answer_send(desk, sink, head, &a);
+}
+
+static void serve_proxy(struct desk *desk, struct sink *sink,
+			const struct head *head, struct slice path)
+{
+	locate(desk, sink, head, path, serve_begin, NULL);
 }
 
 static bool prefetcher_ready(const struct segment *seg)
@@ -84,24 +89,61 @@ static void serve_metrics(struct desk *desk, struct sink *sink,
 	free(body);
 }
 
+#define GETS "GET, HEAD, OPTIONS"
+#define JOBS "GET, HEAD, POST, DELETE, OPTIONS"
+
+/* What begins with these is followed by an id. */
+static const struct route {
+	struct slice prefix;
+	void (*serve)(struct desk *desk, struct sink *sink,
+		      const struct head *head, struct slice path);
+	const char *allowed;
+} routes[] = {
+	{ { "/proxy/", 7 }, serve_proxy, GETS },
+	{ { "/resolve/", 9 }, renditions_serve, GETS },
+	{ { "/prefetch/", 10 }, query_serve_prefetch, JOBS },
+	{ { "/cache/", 7 }, query_serve_cache, GETS },
+	{ { "/map/", 5 }, query_serve_map, GETS },
+};
+
+static const struct route *find_route(struct slice path)
+{
+	for (size_t n = 0; n < ARRAY_LEN(routes); n++)
+		if (slice_starts(path, routes[n].prefix))
+			return &routes[n];
+	return NULL;
+}
+
+static bool is_allowed(const struct head *head, const char *allowed)
+{
+	if (head->method == METHOD_POST || head->method == METHOD_DELETE)
+		return strstr(allowed, head_method_name(head->method)) != NULL;
+	return head->method == METHOD_GET || head->method == METHOD_HEAD;
+}
+
+static void refuse_method(struct desk *desk, struct sink *sink,
+			  const struct head *head, const char *allowed)
+{
+	char fields[64], detail[96];
+
+	snprintf(fields, sizeof(fields), "Allow: %s\r\n", allowed);
+	snprintf(detail, sizeof(detail), "only %s are answered here", allowed);
+	answer_problem(desk, sink, head, 405, detail, fields, NULL);
+}
+
 void routes_serve(struct desk *desk, struct sink *sink, const struct head *head)
 {
-	static const struct slice proxy = { "/proxy/", 7 };
-	static const struct slice resolve = { "/resolve/", 9 };
 	struct slice path = head_path(head);
+	const struct route *route = find_route(path);
+	const char *allowed = route != NULL ? route->allowed : GETS;
 
 	if (head->method == METHOD_OPTIONS)
-		serve_options(desk, sink, head);
-	else if (head->method != METHOD_GET && head->method != METHOD_HEAD)
-		answer_problem(desk, sink, head, 405,
-			       "only " ALLOWED " are answered here",
-			       "Allow: " ALLOWED "\r\n", NULL);
-	else if (slice_starts(path, proxy))
-		locate(desk, sink, head, slice_skip(path, proxy.bytes),
-		       serve_begin, NULL);
-	else if (slice_starts(path, resolve))
-		renditions_serve(desk, sink, head,
-				 slice_skip(path, resolve.bytes));
+		serve_options(desk, sink, head, allowed);
+	else if (!is_allowed(head, allowed))
+		refuse_method(desk, sink, head, allowed);
+	else if (route != NULL)
+		route->serve(desk, sink, head,
+			     slice_skip(path, route->prefix.bytes));
 	else if (slice_is(path, "/healthz"))
 		text(desk, sink, head, 200, "ok\n");
 	else if (slice_is(path, "/readyz"))

@@ -19,6 +19,7 @@
 #include "worker/answer.h"
 #include "worker/desk.h"
 #include "worker/limits.h"
+#include "worker/query.h"
 #include "worker/resolving.h"
 #include "worker/routes.h"
 #include "worker/serve.h"
@@ -199,6 +200,8 @@ static void take_message(struct worker *w, const void *message, size_t bytes)
 	memcpy(&type, message, sizeof(type));
 	if (type == RESOLVED_TYPE)
 		resolving_reply(&w->desk, message, bytes);
+	else if (type == ANSWER_TYPE)
+		query_answered(&w->desk, message, bytes);
 	else
 		serve_reply(&w->desk, message, bytes);
 }
@@ -280,6 +283,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	conn_tick(&w->host);
 	serve_tick(&w->desk);
 	resolving_tick(&w->desk);
+	query_tick(&w->desk);
 	if (w->paused && !w->host.draining)
 		resume_listeners(w);
 	if (now_ms - w->second_ms >= SECOND_MS) {
@@ -452,10 +456,11 @@ static void free_event(struct event *ev)
 
 static void close_all(struct worker *w)
 {
-	if (w->desk.resolving != NULL)
+	if (w->desk.queries != NULL) /* the last one to be made */
 		conn_host_fini(&w->host);
 	serve_fini(&w->desk);
 	resolving_fini(&w->desk);
+	query_fini(&w->desk);
 	if (w->desk.resolutions != NULL)
 		resolutions_close(w->desk.resolutions);
 	store_close(w->desk.store);
@@ -492,6 +497,8 @@ static int open_all(struct worker *w)
 	rc = serve_init(&w->desk);
 	if (rc == 0)
 		rc = resolving_init(&w->desk);
+	if (rc == 0)
+		rc = query_init(&w->desk);
 	if (rc < 0)
 		return fail("memory", rc);
 	open_extras(w);
