@@ -342,6 +342,9 @@ static enum transfer_next on_content(struct run *run,
 	run->whole = !head->ranged;
 	if (run->whole)
 		run->end_off = run->range_end = SIZE_UNKNOWN;
+	if (run->whole && run->ahead) /* there is no second beginning */
+		run->limit_off = max_u64(run->limit_off,
+					 plan_of(run)->lead_bytes);
 	run->probe = run->revalidate = false;
 	run->suffix = 0;
 	run->body_off = run->pos_off = head->span.from;
