@@ -43,6 +43,7 @@ struct schedule {
 	uint64_t passed_ms;
 	struct need needs[NEEDS_MAX];
 	size_t count;
+	uint64_t room;     /* bytes that prefetches may still ask for */
 	uint64_t slack_ms; /* of the viewer who has least ahead */
 	bool busy;
 	/* bandwidth of what nobody waits for: bytes that may still be taken */
@@ -492,6 +493,23 @@ static void need_for_asks(struct schedule *sc)
 
 /* ---- who needs: jobs ---- */
 
+/* What the budget leaves, when all that jobs have asked for has come. */
+static uint64_t room_for_jobs(const struct plan *plan)
+{
+	uint64_t budget = conf_of(plan)->budget;
+	uint64_t used = plan->cat->unseen_bytes;
+	const struct title *t;
+	const struct run *run;
+
+	TAILQ_FOREACH (t, &plan->titles, link)
+		TAILQ_FOREACH (run, &t->runs, link)
+			if (run->for_job && run->end_off != SIZE_UNKNOWN)
+				used += run->end_off -
+					min_u64(run_next_off(run),
+						run->end_off);
+	return budget > used ? budget - used : 0;
+}
+
 static void end_job(struct schedule *sc, struct job *job, enum job_state state,
 		    uint32_t status, const char *reason)
 {
@@ -626,14 +644,17 @@ static void need_for_job(struct schedule *sc, struct job *job)
 		end_job(sc, job, JOB_FAILED, t->fail_status, t->fail_reason);
 		return;
 	}
-	if (plan_failing(t) ||
-	    plan->cat->unseen_bytes >= conf_of(plan)->budget) {
+	if (plan_failing(t)) {
 		job_wait(job);
 		return;
 	}
-	job_run(job, plan->now_ms);
+	if (sc->room == 0)
+		job_wait(job); /* what runs already goes on */
+	else
+		job_run(job, plan->now_ms);
 	if (t->obj->record == NULL) {
-		probe(sc, t, job->deadline_ms);
+		if (sc->room > 0)
+			probe(sc, t, job->deadline_ms);
 		return;
 	}
 	if (t->obj->record->size_bytes == SIZE_UNKNOWN) {
@@ -789,7 +810,8 @@ static void start_need(struct schedule *sc, const struct need *need)
 	struct run *run;
 	int rc;
 
-	if (need->for_job && sc->slack_ms < conf_of(plan)->min_slack)
+	if (need->for_job &&
+	    (sc->slack_ms < conf_of(plan)->min_slack || sc->room == 0))
 		return;
 	if (need->piece && o != NULL && connections_of(t) >= origin_parallel(o))
 		return;
@@ -798,9 +820,13 @@ static void start_need(struct schedule *sc, const struct need *need)
 	    plan_failing(t))
 		return;
 	want.end_off = min_u64(want.end_off, gap_end(t, need->from_off));
+	if (need->for_job)
+		want.end_off = min_u64(want.end_off, want.from_off + sc->room);
 	if (want.end_off <= want.from_off)
 		return;
 	rc = run_start(t, &want, &run);
+	if (rc == 0 && need->for_job)
+		sc->room -= want.end_off - want.from_off;
 	if (rc == 0)
 		run->limit_off = want.end_off;
 	else if (rc != -EAGAIN)
@@ -936,6 +962,7 @@ void schedule_tick(struct plan *plan)
 	sc->busy = false;
 	playheads_read(plan->playheads, plan->now_ms, note_sent, sc);
 	forget_deadlines(plan);
+	sc->room = room_for_jobs(plan);
 	need_for_rows(sc);
 	playheads_each(plan->playheads, plan->now_ms, need_for_playhead, sc);
 	need_for_jobs(sc);
