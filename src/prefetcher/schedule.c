@@ -387,9 +387,9 @@ static bool grant(struct schedule *sc, const struct wish *w)
 
 /* ---- who needs: viewers ---- */
 
-/* Somebody plays at pos_off. */
+/* Somebody plays at pos_off, and is known to want bytes until end_off. */
 static void need_ahead(struct schedule *sc, struct object *obj,
-		       uint64_t pos_off, bool is_row)
+		       uint64_t pos_off, uint64_t end_off, bool is_row)
 {
 	struct plan *plan = sc->plan;
 	uint64_t size = obj->record->size_bytes, window, missing, slack;
@@ -416,14 +416,15 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 	t->used_ms = plan->now_ms;
 	missing = plan_first_missing(t, pos_off);
 	slack = playing_ms(t, pos_off, min_u64(missing, size));
-	if (is_row && missing < size)
+	if (is_row && missing < min_u64(size, end_off))
 		sc->slack_ms = min_u64(sc->slack_ms, slack);
 	if (conf_of(plan)->order == CONF_ORDER_ARRIVAL)
 		return; /* each run goes on as it was asked for */
 	window = plan_window(t, pos_off);
 	wish = (struct wish){ .title = t,
 			      .from_off = pos_off,
-			      .to_off = min_u64(size, pos_off + window),
+			      .to_off = min_u64(min_u64(size, end_off),
+						pos_off + window),
 			      .from_ms = plan->now_ms,
 			      .keeps = !is_row };
 	if (feed_media(t, &want) && t->media != NULL &&
@@ -438,7 +439,7 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 		(void)grant(sc, &index);
 	}
 	/* a row's own run follows it; others come in quarters of a window */
-	if (wish.to_off < size)
+	if (wish.to_off == pos_off + window)
 		wish.least_bytes = window / 4;
 	(void)grant(sc, &wish);
 }
@@ -458,7 +459,7 @@ static void need_for_rows(struct schedule *sc)
 		if (obj == NULL || obj->record == NULL ||
 		    obj->record->generation != row->generation)
 			continue;
-		need_ahead(sc, obj, row->pos_off, true);
+		need_ahead(sc, obj, row->pos_off, row->end_off, true);
 	}
 }
 
@@ -470,7 +471,7 @@ static void need_for_playhead(void *ctx, uint64_t object_no,
 
 	if (obj != NULL && obj->record != NULL &&
 	    obj->record->generation == generation)
-		need_ahead(sc, obj, pos_off, false);
+		need_ahead(sc, obj, pos_off, SIZE_UNKNOWN, false);
 }
 
 /* Asks that found no connection: the one that waits longest first. */
