@@ -622,6 +622,8 @@ static void count_for_run(struct run *run, const struct reader *row,
 			  uint64_t missing_off)
 {
 	const struct fill *fill = run->fill;
+	uint64_t linger = run->title->plan->opts.conf->cache.linger;
+	uint64_t limit_off;
 
 	if (fill != NULL && row->pos_off >= fill_have_from(fill) &&
 	    row->pos_off <= fill->to_off)
@@ -635,6 +637,10 @@ static void count_for_run(struct run *run, const struct reader *row,
 	run->readers++;
 	run->wanted_off = max_u64(run->wanted_off, row->end_off);
 	run->readers_max_off = max_u64(run->readers_max_off, row->pos_off);
+	limit_off = row->pos_off + plan_window(run->title, row->pos_off);
+	if (row->end_off < limit_off) /* no further than it asks for */
+		limit_off = min_u64(limit_off, row->end_off + linger);
+	run->readers_limit_off = max_u64(run->readers_limit_off, limit_off);
 }
 
 /* Who reads as fast as the bytes come would read faster. */
@@ -695,6 +701,7 @@ void plan_count_readers(struct title *t, uint64_t max_age_ms)
 		run->readers = 0;
 		run->readers_min_off = UINT64_MAX;
 		run->readers_max_off = 0;
+		run->readers_limit_off = 0;
 	}
 	if (rec == NULL)
 		return;
