@@ -653,11 +653,10 @@ static bool is_starved(const struct run *run)
 
 static void note_readers(struct title *t, struct run *run)
 {
-	uint64_t limit_off;
+	uint64_t limit_off = run->readers_limit_off;
 
 	if (run->readers == 0)
 		return;
-	limit_off = run->readers_max_off + plan_window(t, run->readers_max_off);
 	if (run->ahead) /* what the schedule wants of it comes on top */
 		limit_off = max_u64(limit_off, run->limit_off);
 	run->limit_off = limit_off;
