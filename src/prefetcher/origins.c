@@ -6,6 +6,7 @@
 #include <uthash.h>
 
 #include "upstream/template.h"
+#include "util/log.h"
 #include "util/span.h"
 
 #define SEGMENT_UNKNOWN MIB
@@ -387,6 +388,10 @@ static void judge(struct origin *o, uint64_t now_ms)
 	uint64_t ideal = o->rate_before * (o->parallel - o->parallel_before) /
 			 o->parallel_before;
 
+	log_info("ev=origin_tried origin=%s connections=%u before=%u bps=%llu "
+		 "before_bps=%llu",
+		 o->name, o->parallel, o->parallel_before,
+		 (unsigned long long)now, (unsigned long long)o->rate_before);
 	if (now > o->rate_before && now - o->rate_before >= ideal * 3 / 10) {
 		o->rate_before = now;
 		o->hold_ms = HOLD_FIRST_MS;
