@@ -492,7 +492,7 @@ class Origin:
             return
         with self.lock:
             now = time.monotonic()
-            due = max(self.free_at, now - 0.05)
+            due = max(self.free_at, now - 0.2)
             self.free_at = due + step / self.total_rate
         self._wait(obj, due - now)
 
@@ -506,6 +506,8 @@ class Origin:
                     at, time.monotonic(), self._rate(obj, request)
             step = STEP if rate is None else \
                 max(512, min(STEP, int(rate * 0.005)))
+            if self.total_rate is not None:
+                step = min(step, max(4096, int(self.total_rate * 0.005)))
             step = min(step, end - at)
             cut_here = self._cut(obj, at - start)
             if cut_here is not None:
