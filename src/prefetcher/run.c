@@ -444,14 +444,15 @@ static enum transfer_next on_unsatisfiable(struct run *run,
 		free(empty);
 		return next;
 	}
+	if ((run->pos_off == 0 ||
+	     (rec != NULL && run->pos_off < rec->size_bytes)) &&
+	    shorter_may_help(run, 416))
+		return ask_again(run);
 	if (run->pos_off == 0 && run->suffix == 0) {
 		plan_failed(run->title, 502, conf_of(run)->cache.negative, 0,
 			    "the origin refuses every range");
 		return stop(run);
 	}
-	if (rec != NULL && run->pos_off < rec->size_bytes &&
-	    shorter_may_help(run, 416))
-		return ask_again(run);
 	if (rec != NULL && run->pos_off < rec->size_bytes &&
 	    (head->size == SIZE_UNKNOWN || head->size == rec->size_bytes)) {
 		plan_failed(run->title, 502, conf_of(run)->cache.negative, 0,
