@@ -244,20 +244,23 @@ bool media_add(struct media *m, uint64_t time_ms, uint64_t off)
 	return true;
 }
 
-/* The last point, and how much of the file lies before it. */
+/* From the last point, and how much of the file lies before it; also when
+ * the duration that was told is over before: that of the first fragment. */
 static void estimate_duration(struct media *m)
 {
 	uint64_t begin = m->info.media_off;
 	const struct media_point *last;
 
-	if (m->info.duration_ms != 0 || m->count < 2)
+	if (m->count == 0)
 		return;
 	last = &m->points[m->count - 1];
+	if (m->info.duration_ms > last->time_ms)
+		return;
+	m->info.duration_ms = 0;
 	if (last->off > begin)
 		m->info.duration_ms =
-			min_u64(scale(last->time_ms, m->size_bytes - begin,
-				      last->off - begin),
-				MEDIA_TIME_MAX_MS);
+			scale(last->time_ms, m->size_bytes - begin,
+			      last->off - begin);
 }
 
 void media_done(struct media *m)

@@ -54,7 +54,7 @@ struct media_info {
 	/* the moov lies behind the media data; set as soon as an mdat is met
 	 * before a moov */
 	bool index_behind;
-	uint64_t duration_ms; /* 0 = not known */
+	uint64_t duration_ms; /* told, or estimated; 0 = not known */
 	uint64_t bitrate_bps; /* average of the whole file; 0 = not known */
 	struct span head;   /* what a player reads first, from 0 to media_off */
 	struct span index;  /* moov, mfra or Cues outside of head; else empty */

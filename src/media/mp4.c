@@ -750,7 +750,7 @@ static void end_walk(struct media *m)
 		media_fail(m);
 		return;
 	}
-	if (m->info.fragmented && m->info.duration_ms == 0)
+	if (m->info.duration_ms == 0 && m->mp4.sidx_whole)
 		m->info.duration_ms = m->mp4.sidx_end_ms;
 	media_done(m);
 }

@@ -2,6 +2,7 @@
 check_PROGRAMS += tests/unit/test_conf
 check_PROGRAMS += tests/unit/test_inbox
 check_PROGRAMS += tests/unit/test_log
+check_PROGRAMS += tests/unit/test_media
 check_PROGRAMS += tests/unit/test_segment
 check_PROGRAMS += tests/unit/test_spanset
 EXTRA_DIST += tests/unit/no-cmocka/cmocka.h
