@@ -36,6 +36,11 @@ tests_fuzz_fuzz_cache_control_SOURCES = tests/fuzz/fuzz_cache_control.c $(fuzz_m
 tests_fuzz_fuzz_cache_control_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/cache_control
 
+fuzz_programs += tests/fuzz/fuzz_media
+tests_fuzz_fuzz_media_SOURCES = tests/fuzz/fuzz_media.c $(fuzz_main)
+tests_fuzz_fuzz_media_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/media
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)

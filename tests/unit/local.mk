@@ -3,6 +3,7 @@ check_PROGRAMS += tests/unit/test_conf
 check_PROGRAMS += tests/unit/test_eviction
 check_PROGRAMS += tests/unit/test_inbox
 check_PROGRAMS += tests/unit/test_log
+check_PROGRAMS += tests/unit/test_media
 check_PROGRAMS += tests/unit/test_segment
 check_PROGRAMS += tests/unit/test_jobs
 check_PROGRAMS += tests/unit/test_origins
