@@ -380,14 +380,16 @@ def test_index_behind(make, origin, clips):
 
 def test_readahead_is_time(make, origin, clips):
     """A viewer who reads slowly has `readahead` ahead, not `lead`."""
-    clip = origin.add("clip", file=str(clips / "fast.mp4"))
+    clip = origin.add("clip", file=str(clips / "fast.mp4"), rate=2 * MIB)
     server = make(origin, prefetch={"readahead": "10s"},
                   http={"notsent_lowat": "16K"}, **AHEAD).start()
     conn = server.connect(receive_buffer=4096)
     conn.ask("/proxy/clip")
     conn.head()
-    until(lambda: clip.unique_bytes > 500_000, "it plays")
-    time.sleep(1.5)
-    # 10 s of 60, twice over for what sockets hold
-    assert clip.unique_bytes < clip.size * 0.6, (clip.unique_bytes, clip.size)
+    until(lambda: sum(b - a for a, b in resident(server, "clip")) > 900_000,
+          "it plays")
+    time.sleep(2)
+    # 10 s of 60, and what sockets hold
+    ahead = resident(server, "clip")[-1][1]
+    assert clip.size / 6 * 0.9 < ahead < clip.size * 0.4, (ahead, clip.size)
     conn.reset()
