@@ -287,7 +287,8 @@ static enum verdict choose_rendition(const struct wanted *want,
 	return VERDICT_FOUND;
 }
 
-/* A record of URLs that will expire soon, while somebody wants it. */
+/* A record of URLs that will expire soon, while somebody wants it.  One that
+ * has expired is for the prefetcher to renew, should it need a URL. */
 static void refresh_early(struct desk *desk, const struct wanted *want,
 			  const struct resolution *record, const char *key,
 			  size_t key_bytes)
@@ -301,7 +302,7 @@ static void refresh_early(struct desk *desk, const struct wanted *want,
 	    __builtin_sub_overflow(record->expires_s, resolved_s, &life_s) ||
 	    __builtin_sub_overflow(record->expires_s, desk_wall_s(desk),
 				   &left_s) ||
-	    life_s < REFRESH_LIFE_S || left_s > REFRESH_S ||
+	    life_s < REFRESH_LIFE_S || left_s <= 0 || left_s > REFRESH_S ||
 	    left_s > life_s / REFRESH_PARTS)
 		return;
 	resolving_refresh(desk, key, key_bytes, record->resolved_us);

@@ -31,3 +31,4 @@ EXTRA_DIST += tests/unit/upstream_origin.h
 check_PROGRAMS += \
 	tests/unit/test_worker_choice \
 	tests/unit/test_worker_file
+check_PROGRAMS += tests/unit/test_worker_locate

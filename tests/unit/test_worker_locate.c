@@ -77,6 +77,30 @@ static void put_resolution(const char *key, int64_t life_s, int64_t left_s)
 	free(r);
 }
 
+/* One rendition of "dir/id": the file of this name. */
+static void put_file(const char *key, const char *name, int64_t left_s)
+{
+	struct rendition_facts facts = {
+		.text = { [RENDITION_FORMAT] = "any",
+			  [RENDITION_LABEL] = "360p",
+			  [RENDITION_TYPE] = "video/webm",
+			  [RENDITION_URL] = name },
+		.size_bytes = SIZE_UNKNOWN,
+		.height = 360,
+		.flags = RENDITION_VIDEO,
+	};
+	struct resolution_builder b;
+	struct resolution *r;
+
+	resolution_begin(&b, "", 0);
+	assert_int_equal(resolution_add(&b, &facts), 0);
+	assert_int_equal(resolution_end(&b, &r), 0);
+	r->expires_s = clock_wall_s() + left_s;
+	r->resolved_us = resolved_us++;
+	assert_int_equal(resolutions_put(table, key, strlen(key), r), 0);
+	free(r);
+}
+
 static void take_resolve(struct resolve *ask, const char *key)
 {
 	struct pollfd p = { .fd = rig.ipc.resolver.rx, .events = POLLIN };
@@ -212,6 +236,7 @@ static void test_template_miss(void **state)
 	rig_reply(&rig, &ask, &reply, &rec);
 	rig_expect(fd, &res, 200, 0, 1000);
 	assert_non_null(strstr(res.head, "\r\nReelcache-Quality: 144p\r\n"));
+	inflight_end(in);
 	close(fd);
 }
 
@@ -382,6 +407,98 @@ static void test_refresh(void **state)
 	close(fd);
 }
 
+static char file_name[32];
+static char file_path[64];
+
+static void make_file(size_t size)
+{
+	struct timespec times[2] = { { .tv_sec = 1000000000 },
+				     { .tv_sec = 1000000000 } };
+	uint8_t *bytes = malloc(size);
+	int fd;
+
+	strcpy(file_path, "/tmp/test_locate.XXXXXX");
+	fd = mkstemp(file_path);
+	assert_true(fd >= 0);
+	strcpy(file_name, file_path + strlen("/tmp/"));
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = rig_byte(i);
+	assert_int_equal(write(fd, bytes, size), size);
+	assert_int_equal(futimens(fd, times), 0);
+	close(fd);
+	free(bytes);
+}
+
+static void test_file(void **state)
+{
+	struct resolve ask;
+	int fd = rig_connect(&rig);
+
+	(void)state;
+	make_file(300000);
+	put_file("dir/film", file_name, HOUR_S);
+	request(fd, "/proxy/film?source=dir");
+	rig_expect(fd, &res, 200, 0, 300000);
+	assert_non_null(strstr(res.head, "\r\nContent-Type: video/webm\r\n"));
+	assert_non_null(strstr(res.head, "\r\nReelcache-Quality: 360p\r\n"));
+	assert_non_null(strstr(res.head, "\r\nCache-Status: reelcache; hit"));
+	assert_non_null(strstr(res.head, "Sun, 09 Sep 2001 01:46:40 GMT"));
+	rig_send(fd, "GET /proxy/film?source=dir HTTP/1.1\r\nHost: h\r\n"
+		     "Range: bytes=70000-70099\r\n\r\n"
+		     "HEAD /proxy/film?source=dir HTTP/1.1\r\nHost: h\r\n\r\n"
+		     "GET /proxy/film?source=dir HTTP/1.1\r\nHost: h\r\n"
+		     "Range: bytes=300000-\r\n\r\n");
+	rig_expect(fd, &res, 206, 70000, 70100);
+	rig_read_head(fd, &res);
+	assert_int_equal(res.length, 300000);
+	rig_read_head(fd, &res);
+	rig_read_body(fd, &res);
+	assert_int_equal(res.status, 416);
+	rig_await_stat(&rig, STAT_bytes_sent_cache, 300100);
+	/* files come and go: an expired record is not trusted */
+	put_file("dir/film", file_name, 0);
+	request(fd, "/proxy/film?source=dir");
+	take_resolve(&ask, "dir/film");
+	assert_int_equal(ask.flags, RESOLVE_AGAIN);
+	answer(ask.token, 200, ""); /* as it is: the ask was answered */
+	rig_expect(fd, &res, 200, 0, 300000);
+	unlink(file_path);
+	put_file("dir/film", file_name, HOUR_S);
+	request(fd, "/proxy/film?source=dir");
+	expect_problem(fd, 404, "file");
+	put_file("dir/film", "../etc/passwd", HOUR_S);
+	request(fd, "/proxy/film?source=dir");
+	expect_problem(fd, 404, "file");
+	assert_false(rig_has_ask(&rig));
+	close(fd);
+}
+
+/* It changes while a client takes its time. */
+static void test_file_changes(void **state)
+{
+	static uint8_t bytes[65536];
+	const uint64_t size = 32 * MIB;
+	int fd = rig_connect_small(&rig, 16384);
+	uint64_t off = 0;
+	ssize_t n;
+
+	(void)state;
+	make_file(size);
+	put_file("dir/film", file_name, HOUR_S);
+	request(fd, "/proxy/film?source=dir");
+	rig_read_head(fd, &res);
+	assert_int_equal(res.length, size);
+	assert_int_equal(truncate(file_path, (off_t)size - 1), 0);
+	while ((n = rig_receive(fd, bytes, sizeof(bytes))) > 0) {
+		rig_check_bytes(bytes, off, off + (uint64_t)n);
+		off += (uint64_t)n;
+	}
+	assert_true(off < size - 1);
+	rig_await_stat(&rig, STAT_responses_broken, 1);
+	unlink(file_path);
+	close(fd);
+}
+
 static void test_resolve(void **state)
 {
 	static const char want[] =
@@ -456,6 +573,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_client_leaves, open_rig,
 						close_rig),
 		cmocka_unit_test_setup_teardown(test_refresh, open_rig,
+						close_rig),
+		cmocka_unit_test_setup_teardown(test_file, open_rig, close_rig),
+		cmocka_unit_test_setup_teardown(test_file_changes, open_rig,
 						close_rig),
 		cmocka_unit_test_setup_teardown(test_resolve, open_rig,
 						close_rig),
