@@ -14,7 +14,6 @@
 #define WINDOW_LEAST   (512 * KIB)
 #define STARVED_MS     300 /* of a body, before its rate means anything */
 #define STARVED_BYTES  (64 * KIB)
-#define BLOCKED_MS     10000 /* an origin that wants a longer pause: say so */
 #define SWEEP_MS       1000
 #define TITLE_MS       10000              /* how long an unused title is kept */
 #define WAITER_MS      (3 * ASK_RETRY_MS) /* its worker no longer asks */
@@ -181,29 +180,12 @@ static enum verdict fail(struct title *t, const struct ask *ask, bool known)
 	return ANSWERED;
 }
 
-/* How long its origin wants to be left alone, if that is long. */
-static uint64_t blocked_ms(struct title *t)
-{
-	struct origin *o = plan_origin(t);
-	uint64_t now_ms = t->plan->now_ms;
-
-	if (o == NULL || origin_blocked_until_ms(o) < now_ms + BLOCKED_MS)
-		return 0;
-	return origin_blocked_until_ms(o) - now_ms;
-}
-
 static enum verdict start(struct title *t, struct waiter *w,
 			  const struct run_want *want)
 {
 	struct run *run;
 	int rc = run_start(t, want, &run);
 
-	if (rc == -EAGAIN && t->obj->record == NULL && blocked_ms(t) > 0) {
-		reply_fail(t->plan, &w->ask, 503, false,
-			   (uint32_t)(blocked_ms(t) / 1000),
-			   "the origin wants a pause");
-		return ANSWERED;
-	}
 	if (rc == -EAGAIN)
 		return WAIT; /* the schedule tries again */
 	if (rc < 0) {

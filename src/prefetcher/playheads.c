@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-#define NEAR_BYTES (64 * KIB) /* a range may begin so far from the last end */
-#define PROVEN     2u         /* ranges in a row */
+#define NEAR_BYTES (64 * KIB)  /* a range may begin so far from the last end */
+#define PROVEN     2u          /* ranges in a row, */
+#define PLAY_BYTES (128 * KIB) /* and so many bytes: else it only looks */
 
 struct place {
 	uint64_t object_no;
@@ -17,6 +18,7 @@ struct place {
 struct playhead {
 	struct playhead *next;
 	uint64_t pos_off;
+	uint64_t bytes; /* of its ranges */
 	uint64_t moved_ms;
 	uint32_t steps;
 };
@@ -159,6 +161,7 @@ static void move(struct playheads *ph, const struct segment_sent_view *sent,
 		ph->count++;
 	}
 	p->pos_off = sent->to_off;
+	p->bytes += sent->to_off - sent->begin_off;
 	p->moved_ms = now_ms;
 	if (p->steps < PROVEN)
 		p->steps++;
@@ -196,7 +199,8 @@ void playheads_read(struct playheads *ph, uint64_t now_ms,
 
 static bool counts(const struct playhead *p, uint64_t now_ms)
 {
-	return p->steps >= PROVEN && now_ms - p->moved_ms < PLAYHEAD_MS;
+	return p->steps >= PROVEN && p->bytes >= PLAY_BYTES &&
+	       now_ms - p->moved_ms < PLAYHEAD_MS;
 }
 
 size_t playheads_of(const struct playheads *ph, uint64_t object_no,

@@ -343,8 +343,8 @@ static enum transfer_next on_content(struct run *run,
 	if (run->whole)
 		run->end_off = run->range_end = SIZE_UNKNOWN;
 	if (run->whole && run->ahead) /* there is no second beginning */
-		run->limit_off = max_u64(run->limit_off,
-					 plan_of(run)->lead_bytes);
+		run->limit_off =
+			max_u64(run->limit_off, plan_of(run)->lead_bytes);
 	run->probe = run->revalidate = false;
 	run->suffix = 0;
 	run->body_off = run->pos_off = head->span.from;
@@ -505,7 +505,9 @@ static enum transfer_next on_error_status(struct run *run,
 	struct title *t = run->title;
 	char reason[64];
 
-	if ((head->status == 429 || head->status == 503) && run->origin != NULL)
+	if ((head->status == 429 ||
+	     (head->status == 503 && head->retry_after[0] != '\0')) &&
+	    run->origin != NULL)
 		origin_note_busy(run->origin, retry_after_s(head) * 1000u,
 				 plan_of(run)->now_ms);
 	if (shorter_may_help(run, head->status) ||
@@ -1017,6 +1019,9 @@ static bool may_connect(struct title *t, const struct run_want *want)
 	uint32_t limit;
 
 	if (o == NULL)
+		return true;
+	/* one that wants a pause may not mean this object */
+	if (waited && origin_active(o) == 0)
 		return true;
 	limit = origin_limit(o, plan->now_ms);
 	if (!waited)

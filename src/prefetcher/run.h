@@ -98,7 +98,7 @@ struct run {
 	uint64_t readers_min_off;
 	uint64_t readers_max_off;
 	uint64_t readers_limit_off; /* what is to be kept filled for them */
-	uint64_t abandoned_ms; /* 0 = somebody needs it */
+	uint64_t abandoned_ms;      /* 0 = somebody needs it */
 	uint64_t abandoned_off;
 };
 TAILQ_HEAD(run_list, run);

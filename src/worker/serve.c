@@ -79,11 +79,12 @@ static void log_response(struct serve *sv)
 /* Tells the prefetcher what was sent: it fetches ahead of who plays on. */
 static void note_sent(struct serve *sv, uint64_t at_least)
 {
-	struct segment_sent_view sent = { .object_no = sv->object_no,
-					  .begin_off = sv->begin_off,
-					  .generation = sv->generation,
-					  .whole = sv->left.from ==
-						   sv->left.to };
+	struct segment_sent_view sent = {
+		.object_no = sv->object_no,
+		.begin_off = sv->begin_off,
+		.generation = sv->generation,
+		.whole = sv->parts == NULL && sv->left.from == sv->left.to
+	};
 
 	if (!sv->head_sent || sv->object_no == 0 ||
 	    sv->left.from < sv->noted_off + at_least)

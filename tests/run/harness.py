@@ -180,7 +180,9 @@ class Reelcache:
             "http": {},
             "cache": {"path": self.cache, "scratch": self.scratch,
                       "index": "64M"},
-            "upstream": {},
+            # origins are asked for each byte by one request, unless a test
+            # is about more
+            "upstream": {"max_connections": 1},
             "listen:main": {"address": f"127.0.0.1:{self.port}"},
         }
         if origin is not None:

@@ -217,15 +217,18 @@ static void test_two_ranges_in_a_row(void **state)
 	assert_int_equal(playheads_open(&ph, seg), 0);
 	playheads_read(ph, 1000, hear, &h);
 	assert_int_equal(h.count, 0);
-	send(seg, 1, 0, 0, 1000, true);
+	send(seg, 1, 0, 0, MIB, true);
 	playheads_read(ph, 1000, hear, &h);
 	assert_int_equal(playheads_of(ph, 7, 2, 1000, pos), 0);
 	/* by another worker */
-	send(seg, 2, 1000, 1000, 2000, true);
+	send(seg, 2, MIB, MIB, MIB + 2000, true);
 	playheads_read(ph, 2000, hear, &h);
 	assert_int_equal(playheads_of(ph, 7, 2, 2000, pos), 1);
-	assert_int_equal(pos[0], 2000);
-	assert_int_equal(h.bytes, 2000);
+	assert_int_equal(pos[0], MIB + 2000);
+	assert_int_equal(h.bytes, MIB + 2000);
+	/* two looks are no playing */
+	send(seg, 1, 5 * MIB, 5 * MIB, 5 * MIB + 10, true);
+	send(seg, 1, 5 * MIB + 10, 5 * MIB + 10, 5 * MIB + 20, true);
 	/* elsewhere: nobody plays there yet */
 	send(seg, 1, 10 * MIB, 10 * MIB, 11 * MIB, true);
 	/* a range in parts that its client left in the middle of */
@@ -270,12 +273,15 @@ static void test_playheads_are_bounded(void **state)
 	assert_int_equal(segment_open(&seg), 0);
 	assert_int_equal(playheads_open(&ph, seg), 0);
 	for (uint64_t n = 0; n < 200; n++) {
-		send(seg, 0, n * MIB, n * MIB, n * MIB + 10, true);
-		send(seg, 0, n * MIB + 10, n * MIB + 10, n * MIB + 20, true);
+		uint64_t at = n * MIB, next = at + 200 * KIB;
+
+		send(seg, 0, at, at, next, true);
+		send(seg, 0, next, next, next + 20, true);
 		playheads_read(ph, 1000 + n, hear, &h);
 	}
 	assert_int_equal(playheads_of(ph, 7, 2, 1200, pos), PLAYHEADS_OF_ONE);
-	assert_int_equal(pos[0], 199 * MIB + 20); /* the latest ones */
+	assert_int_equal(pos[0],
+			 199 * MIB + 200 * KIB + 20); /* the latest ones */
 	playheads_close(ph);
 	segment_close(seg);
 }
