@@ -38,12 +38,8 @@ static void keep_row(struct jobs *js, struct job *job)
 	uint32_t row = 0;
 	struct segment_job *kept;
 
-	if (job->row > 0)
-		row = job->row - 1;
-	else
-		while (row < SEGMENT_JOBS &&
-		       atomic_load(&js->seg->jobs[row].used) != 0)
-			row++;
+	while (row < SEGMENT_JOBS && atomic_load(&js->seg->jobs[row].used) != 0)
+		row++;
 	if (row == SEGMENT_JOBS)
 		return; /* it ends with this process */
 	kept = &js->seg->jobs[row];
@@ -166,7 +162,10 @@ struct job *jobs_begin(struct jobs *js, const struct query *q, uint64_t now_ms)
 			continue;
 		if (given && deadline_ms < job->deadline_ms) {
 			job->deadline_ms = deadline_ms;
-			keep_row(js, job);
+			/* one word: a row that is whole stays whole */
+			if (job->row > 0)
+				js->seg->jobs[job->row - 1].deadline_ms =
+					deadline_ms;
 		}
 		return job;
 	}

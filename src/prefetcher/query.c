@@ -14,7 +14,8 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define SPANS_MAX  4096u /* of one /cache answer */
+#define SPANS_MAX  2048u /* of each list of a /cache answer: it must fit */
+#define RUNS_MAX   32u
 #define POINTS_MAX 2048u /* of one /map answer */
 #define JOBS_MAX   64u   /* of one /prefetch answer */
 
@@ -325,44 +326,47 @@ static void answer_jobs(struct answering *an, bool cancel)
 
 /* ---- /cache ---- */
 
-static size_t put_resident(struct json *j, const struct object *obj,
-			   uint64_t end)
+/* False: the list ends early. */
+static bool put_resident(struct json *j, const struct object *obj, uint64_t end)
 {
 	uint64_t off = resident_from(obj, 0);
-	size_t count = 0;
 
-	for (; off < end && count < SPANS_MAX; count++) {
+	for (size_t count = 0; off < end; count++) {
 		uint64_t to = min_u64(resident_end(obj, off), end);
 
+		if (count == SPANS_MAX)
+			return false;
 		put_span(j, off, to);
 		off = resident_from(obj, to);
 	}
-	return count;
+	return true;
 }
 
-static size_t put_missing(struct json *j, const struct object *obj,
-			  uint64_t end)
+/* False: the list ends early. */
+static bool put_missing(struct json *j, const struct object *obj, uint64_t end)
 {
-	uint64_t off = 0;
-	size_t count = 0;
+	uint64_t from = resident_end(obj, 0);
 
-	while (off < end && count < SPANS_MAX) {
-		uint64_t from = resident_end(obj, off);
+	for (size_t count = 0; from < end; count++) {
+		uint64_t to = min_u64(resident_from(obj, from), end);
 
-		if (from >= end)
-			break;
-		off = min_u64(resident_from(obj, from), end);
-		put_span(j, from, off);
-		count++;
+		if (count == SPANS_MAX)
+			return false;
+		put_span(j, from, to);
+		from = resident_end(obj, to);
 	}
-	return count;
+	return true;
 }
 
-static void put_arriving(struct json *j, const struct title *t)
+/* False: the list ends early. */
+static bool put_arriving(struct json *j, const struct title *t)
 {
 	const struct run *run;
+	size_t count = 0;
 
 	TAILQ_FOREACH (run, &t->runs, link) {
+		if (count++ == RUNS_MAX)
+			return false;
 		json_array(j);
 		json_u64(j, run->from_off);
 		if (run->end_off == SIZE_UNKNOWN)
@@ -372,6 +376,7 @@ static void put_arriving(struct json *j, const struct title *t)
 		json_u64(j, run_next_off(run));
 		json_array_end(j);
 	}
+	return true;
 }
 
 static void answer_cache(struct answering *an)
@@ -379,7 +384,7 @@ static void answer_cache(struct answering *an)
 	struct object *obj = object_of(an);
 	struct json *j = &an->json;
 	const struct object_record *rec;
-	size_t spans;
+	bool whole;
 	uint64_t end;
 
 	if (obj == NULL || !begin(an))
@@ -396,20 +401,20 @@ static void answer_cache(struct answering *an)
 	put_u64(j, "unseen_bytes", obj->unseen.bytes);
 	json_key(j, "resident");
 	json_array(j);
-	spans = put_resident(j, obj, end);
+	whole = put_resident(j, obj, end);
 	json_array_end(j);
 	json_key(j, "arriving");
 	json_array(j);
 	if (obj->plan != NULL)
-		put_arriving(j, obj->plan);
+		whole &= put_arriving(j, obj->plan);
 	json_array_end(j);
 	json_key(j, "missing");
 	json_array(j);
 	if (end != SIZE_UNKNOWN)
-		spans = max_u64(spans, put_missing(j, obj, end));
+		whole &= put_missing(j, obj, end);
 	json_array_end(j);
 	json_key(j, "truncated");
-	json_bool(j, spans >= SPANS_MAX);
+	json_bool(j, !whole);
 	finish(an, 200);
 }
 

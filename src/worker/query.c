@@ -12,7 +12,7 @@
 #include "worker/kept.h"
 #include "worker/locate.h"
 
-#define SECONDS_MAX (7 * 86400u)
+#define MS_MAX (7 * 86400000u)
 
 /* A query without its whole answer. */
 struct waiting {
@@ -230,10 +230,10 @@ bool query_parse_seconds(struct slice text, uint64_t *ms)
 			return false;
 		thousandths *= scales[part.bytes];
 	}
-	if (!slice_to_u64(whole, &seconds) || seconds > SECONDS_MAX)
+	if (!slice_to_u64(whole, &seconds) || seconds > MS_MAX / 1000)
 		return false;
 	*ms = seconds * 1000 + thousandths;
-	return true;
+	return *ms <= MS_MAX;
 }
 
 static bool parse_bytes(struct slice text, uint64_t *bytes)
@@ -317,7 +317,9 @@ static void found_object(void *ctx, struct desk *desk, struct sink *sink,
 			       NULL, NULL);
 		return;
 	}
-	if (read_parameters(desk, sink, head, &query))
+	/* they mean nothing to the others */
+	if (*kind != QUERY_PREFETCH ||
+	    read_parameters(desk, sink, head, &query))
 		begin(desk, sink, head, &query, *kind, what->key,
 		      what->key_bytes);
 }
