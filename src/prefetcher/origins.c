@@ -177,10 +177,8 @@ uint64_t origin_blocked_until_ms(const struct origin *o)
 	return o->blocked_until_ms;
 }
 
-uint32_t origin_limit(const struct origin *o, uint64_t now_ms)
+uint32_t origin_limit(const struct origin *o)
 {
-	if (o->blocked_until_ms > now_ms)
-		return 0;
 	return (uint32_t)min_u64(o->tolerated, o->os->opts.hard);
 }
 

@@ -52,9 +52,9 @@ void origin_begin(struct origin *o);
 void origin_end(struct origin *o);
 uint32_t origin_active(const struct origin *o);
 
-/* How many transfers there may be for those who wait; 0 while it is blocked.
- */
-uint32_t origin_limit(const struct origin *o, uint64_t now_ms);
+/* How many transfers it tolerates at a time. */
+uint32_t origin_limit(const struct origin *o);
+/* Until then nothing is asked of it that nobody waits for. */
 uint64_t origin_blocked_until_ms(const struct origin *o);
 
 /* How many connections are of use for one object, at this moment. */

@@ -1020,10 +1020,9 @@ static bool may_connect(struct title *t, const struct run_want *want)
 
 	if (o == NULL)
 		return true;
-	/* one that wants a pause may not mean this object */
-	if (waited && origin_active(o) == 0)
-		return true;
-	limit = origin_limit(o, plan->now_ms);
+	limit = origin_limit(o);
+	if (!waited && origin_blocked_until_ms(o) > plan->now_ms)
+		return false;
 	if (!waited)
 		limit = (uint32_t)min_u64(
 			limit, plan->opts.conf->upstream.max_connections);

@@ -17,6 +17,7 @@
 #define PIECES_MAX     64u          /* needs of one playhead or job, a pass */
 #define RATE_UNKNOWN   (MIB / 1000) /* bytes a ms of what has no bitrate */
 #define JOB_RATE       (500 * KIB)  /* bytes a s, for seconds of no video */
+#define BEGUN_KIB      512          /* who has read less has only begun */
 #define PROBE_BYTES    (512 * KIB)  /* of an object that is not known yet */
 #define INDEX_FEED     (512 * KIB)  /* bytes given to a parser in a pass */
 #define STARVED_MS     1000         /* since somebody was last starved */
@@ -387,9 +388,11 @@ static bool grant(struct schedule *sc, const struct wish *w)
 
 /* ---- who needs: viewers ---- */
 
-/* Somebody plays at pos_off, and is known to want bytes until end_off. */
+/* Somebody plays at pos_off, and is known to want bytes until end_off.  row:
+ * NULL for who plays on by one range after the other. */
 static void need_ahead(struct schedule *sc, struct object *obj,
-		       uint64_t pos_off, uint64_t end_off, bool is_row)
+		       uint64_t pos_off, uint64_t end_off,
+		       const struct reader *row)
 {
 	struct plan *plan = sc->plan;
 	uint64_t size = obj->record->size_bytes, window, missing, slack;
@@ -416,7 +419,7 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 	t->used_ms = plan->now_ms;
 	missing = plan_first_missing(t, pos_off);
 	slack = playing_ms(t, pos_off, min_u64(missing, size));
-	if (is_row && missing < min_u64(size, end_off))
+	if (row != NULL && missing < min_u64(size, end_off))
 		sc->slack_ms = min_u64(sc->slack_ms, slack);
 	if (conf_of(plan)->order == CONF_ORDER_ARRIVAL)
 		return; /* each run goes on as it was asked for */
@@ -426,7 +429,7 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 			      .to_off = min_u64(min_u64(size, end_off),
 						pos_off + window),
 			      .from_ms = plan->now_ms,
-			      .keeps = !is_row };
+			      .keeps = row == NULL };
 	if (feed_media(t, &want) && t->media != NULL &&
 	    media_info(t->media)->index_behind) {
 		/* the player will turn to its index next */
@@ -441,6 +444,10 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 	/* a row's own run follows it; others come in quarters of a window */
 	if (wish.to_off == pos_off + window)
 		wish.least_bytes = window / 4;
+	/* who has only begun may be on the way to somewhere else: the run of
+	 * the first missing byte will do */
+	if (row != NULL && row->sent_kib < BEGUN_KIB)
+		wish.to_off = min_u64(wish.to_off, missing + 1);
 	(void)grant(sc, &wish);
 }
 
@@ -459,7 +466,7 @@ static void need_for_rows(struct schedule *sc)
 		if (obj == NULL || obj->record == NULL ||
 		    obj->record->generation != row->generation)
 			continue;
-		need_ahead(sc, obj, row->pos_off, row->end_off, true);
+		need_ahead(sc, obj, row->pos_off, row->end_off, row);
 	}
 }
 
@@ -471,7 +478,7 @@ static void need_for_playhead(void *ctx, uint64_t object_no,
 
 	if (obj != NULL && obj->record != NULL &&
 	    obj->record->generation == generation)
-		need_ahead(sc, obj, pos_off, SIZE_UNKNOWN, false);
+		need_ahead(sc, obj, pos_off, SIZE_UNKNOWN, NULL);
 }
 
 /* Asks that found no connection: the one that waits longest first. */
@@ -752,8 +759,7 @@ bool schedule_preempt(struct plan *plan, struct origin *o, uint64_t now_ms)
 {
 	struct run *victim;
 
-	if (conf_of(plan)->order == CONF_ORDER_ARRIVAL ||
-	    origin_blocked_until_ms(o) > now_ms)
+	if (conf_of(plan)->order == CONF_ORDER_ARRIVAL)
 		return false;
 	victim = longest_waiter(
 		plan, o,
@@ -764,7 +770,7 @@ bool schedule_preempt(struct plan *plan, struct origin *o, uint64_t now_ms)
 	log_debug("ev=run_preempted key=%s off=%llu", victim->title->obj->key,
 		  (unsigned long long)run_next_off(victim));
 	run_end(victim);
-	return origin_active(o) < origin_limit(o, now_ms);
+	return origin_active(o) < origin_limit(o);
 }
 
 static int order_needs(const void *a, const void *b)

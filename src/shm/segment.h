@@ -84,7 +84,7 @@ struct segment_reader {
 	_Atomic uint64_t pos_off;   /* next byte to be sent */
 	_Atomic uint64_t end_off;   /* first byte not wanted */
 	_Atomic uint32_t generation;
-	_Atomic uint32_t unused;
+	_Atomic uint32_t sent_kib; /* of this range so far */
 };
 _Static_assert(sizeof(struct segment_reader) == 32, "shared layout, version 1");
 

@@ -44,6 +44,8 @@ static bool copy_row(struct segment_reader *from, struct reader *to)
 		atomic_load_explicit(&from->end_off, memory_order_relaxed);
 	to->generation =
 		atomic_load_explicit(&from->generation, memory_order_relaxed);
+	to->sent_kib =
+		atomic_load_explicit(&from->sent_kib, memory_order_relaxed);
 	return to->pos_off < to->end_off;
 }
 

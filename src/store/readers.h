@@ -20,6 +20,7 @@ struct reader {
 	uint64_t pos_off; /* next byte it wants */
 	uint64_t end_off; /* first byte it does not want; SIZE_UNKNOWN */
 	uint32_t generation;
+	uint32_t sent_kib; /* of the range that it reads */
 };
 
 struct readers {

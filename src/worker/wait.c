@@ -52,6 +52,11 @@ void wait_reader_show(struct serve *sv)
 	atomic_store_explicit(&row->end_off, sv->left.to, memory_order_relaxed);
 	atomic_store_explicit(&row->generation, sv->generation,
 			      memory_order_relaxed);
+	atomic_store_explicit(
+		&row->sent_kib,
+		(uint32_t)min_u64((sv->left.from - sv->begin_off) / KIB,
+				  UINT32_MAX),
+		memory_order_relaxed);
 	atomic_store_explicit(&row->object_no, sv->object_no,
 			      memory_order_release);
 }
