@@ -11,6 +11,7 @@
 #include "master/prepare.h"
 #include "master/title.h"
 #include "prefetcher/prefetcher.h"
+#include "resolver/resolver.h"
 #include "util/log.h"
 #include "worker/worker.h"
 
@@ -120,6 +121,7 @@ static int run(struct conf *conf, const char *path)
 		.conf_path = path,
 		.conf = conf,
 		.prefetcher = prefetcher_main,
+		.resolver = resolver_main,
 		.worker = worker_main,
 	};
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "conf/option.h"
+#include "util/quality.h"
 
 #define FILE_BYTES_MAX (1024u * 1024u)
 #define LINE_BYTES     8192u /* with its end, for libinih */
@@ -57,8 +58,8 @@ static void blame(struct load *ld, unsigned int line, const char *fmt, ...)
 	ld->rc = -EINVAL;
 	f->line = line;
 	if (line > 0)
-		n = snprintf(f->text, sizeof(f->text), "%.1024s:%u: ",
-			     ld->path, line);
+		n = snprintf(f->text, sizeof(f->text), "%.1024s:%u: ", ld->path,
+			     line);
 	else
 		n = snprintf(f->text, sizeof(f->text), "%.1024s: ", ld->path);
 	va_start(ap, fmt);
@@ -104,7 +105,8 @@ static int read_file(struct load *ld, char **out, size_t *out_bytes)
 		n = read(fd, text + used, FILE_BYTES_MAX + 1 - used);
 		if (n > 0)
 			used += (size_t)n;
-	} while ((n > 0 && used <= FILE_BYTES_MAX) || (n < 0 && errno == EINTR));
+	} while ((n > 0 && used <= FILE_BYTES_MAX) ||
+		 (n < 0 && errno == EINTR));
 	if (n < 0) {
 		rc = -errno;
 		blame(ld, 0, "%s", strerror(-rc));
@@ -197,10 +199,10 @@ static bool same_address(const char *a, const char *b)
 /* ---- sections as wholes ------------------------------------------------- */
 
 /* NULL, or what is wrong with a template. */
-static const char *check_template(const char *url)
+static const char *check_template(const char *url, bool quality)
 {
 	const char *rest, *path, *brace;
-	bool has_id = false;
+	bool has_id = false, has_quality = false;
 
 	if (strncasecmp(url, "http://", 7) == 0)
 		rest = url + 7;
@@ -217,16 +219,47 @@ static const char *check_template(const char *url)
 		return "has a fragment (#), which is never sent";
 	for (brace = strpbrk(url, "{}"); brace != NULL;
 	     brace = strpbrk(brace + 1, "{}")) {
-		if (strncmp(brace, "{id}", 4) != 0)
-			return "has a brace that is not part of {id}";
+		bool id = strncmp(brace, "{id}", 4) == 0;
+
+		if (!id && strncmp(brace, "{quality}", 9) != 0)
+			return "has a brace that is not part of {id} or "
+			       "{quality}";
 		if (brace < path)
-			return "has {id} in its host: only path and query may "
-			       "depend on the request";
-		has_id = true;
-		brace += 3;
+			return "has {id} or {quality} in its host: only path "
+			       "and query may depend on the request";
+		if (!id && !quality)
+			return "has {quality}, but the source has no "
+			       "qualities";
+		has_id = has_id || id;
+		has_quality = has_quality || !id;
+		brace += id ? 3 : 8;
 	}
-	return has_id ? NULL
-		      : "lacks {id}, e.g. http://origin.example/video/{id}";
+	if (!has_id)
+		return "lacks {id}, e.g. http://origin.example/video/{id}";
+	return quality && !has_quality
+		       ? "lacks {quality}, which the source's qualities are for"
+		       : NULL;
+}
+
+/* NULL, or what is wrong with a list of qualities. */
+static const char *check_qualities(const char *words)
+{
+	while (*(words += strspn(words, " \t")) != '\0') {
+		size_t n = strcspn(words, " \t");
+		const char *rest = words + n;
+
+		if (!quality_format_valid(words, n))
+			return "a word is 1 to 60 of A-Z a-z 0-9 . _ + -";
+		while (*(rest += strspn(rest, " \t")) != '\0') {
+			size_t m = strcspn(rest, " \t");
+
+			if (m == n && memcmp(rest, words, n) == 0)
+				return "a word is there twice";
+			rest += m;
+		}
+		words += n;
+	}
+	return NULL;
 }
 
 static unsigned int line_of(const struct load *ld, const char *name)
@@ -277,13 +310,38 @@ static void check_source(struct load *ld)
 	if (line == 0) {
 		blame(ld, ld->section_line,
 		      "[source:%s] needs a url, e.g. url = "
-		      "http://origin.example/video/{id}", so->name);
+		      "http://origin.example/video/{id}",
+		      so->name);
 		return;
 	}
-	wrong = check_template(so->url);
+	wrong = check_template(so->url, so->type == CONF_SOURCE_TYPE_TEMPLATE &&
+						so->qualities[0] != '\0');
 	if (wrong != NULL)
 		blame(ld, line, "[source:%s] url = %s: %s", so->name, so->url,
 		      wrong);
+}
+
+static void check_quality(struct load *ld)
+{
+	const struct conf_source *so = ld->values;
+	unsigned int line = line_of(ld, "qualities");
+	const char *wrong = check_qualities(so->qualities);
+
+	if (wrong == NULL && so->qualities[0] != '\0' &&
+	    so->type != CONF_SOURCE_TYPE_TEMPLATE)
+		wrong = "only a source of type template takes it";
+	if (wrong != NULL) {
+		blame(ld, line, "[source:%s] qualities = %s: %s", so->name,
+		      so->qualities, wrong);
+		return;
+	}
+	if (quality_valid(so->quality, strlen(so->quality)) ||
+	    so->qualities[0] != '\0')
+		return;
+	blame(ld, line_of(ld, "quality"),
+	      "[source:%s] quality = %s: must be best, worst, audio, or one "
+	      "like 360p",
+	      so->name, so->quality);
 }
 
 static void check_cache(struct load *ld)
@@ -308,6 +366,8 @@ static void end_section(struct load *ld)
 		check_listen(ld);
 	if (ld->rc == 0 && ld->section == SECTION_source)
 		check_source(ld);
+	if (ld->rc == 0 && ld->section == SECTION_source)
+		check_quality(ld);
 	if (ld->rc == 0 && ld->section == SECTION_cache)
 		check_cache(ld);
 	ld->section = SECTION_COUNT;
@@ -523,8 +583,7 @@ static void look_at_line(struct load *ld, const char *line, size_t len)
 	for (rest = end + 1; rest < line + len && is_blank(*rest); rest++)
 		;
 	if (rest < line + len && *rest != ';' && *rest != '#') {
-		blame(ld, ld->line,
-		      "has more after the ] of a [section]: %.*s",
+		blame(ld, ld->line, "has more after the ] of a [section]: %.*s",
 		      (int)(line + len - rest), rest);
 		return;
 	}
@@ -624,8 +683,8 @@ static int take_option(void *user, const char *section, const char *name,
 	}
 	seen = &ld->set_in_line[o - options];
 	if (*seen != 0) {
-		blame(ld, ld->line, "%s %s was given before, in line %u",
-		      label, name, *seen);
+		blame(ld, ld->line, "%s %s was given before, in line %u", label,
+		      name, *seen);
 		return 0;
 	}
 	*seen = ld->line;
@@ -821,9 +880,9 @@ static void dump_section(enum option_section section, const char *name,
 		(void)fprintf(to, "[%s]\n", section_name(section));
 	for (size_t i = 0; i < option_count; i++)
 		if (options[i].section == section)
-			(void)fprintf(to, "%s = %s\n", options[i].name,
-				      option_text(&options[i], values,
-						  scratch));
+			(void)fprintf(
+				to, "%s = %s\n", options[i].name,
+				option_text(&options[i], values, scratch));
 	(void)fputc('\n', to);
 }
 
@@ -854,8 +913,8 @@ int conf_dump(const struct conf *conf, FILE *to)
 static void print_sample_option(const struct option *o, FILE *to)
 {
 	char allowed[128];
-	bool needed = o->type == OPTION_STRING && o->text[0] == '\0' &&
-		      o->min > 0;
+	bool needed =
+		o->type == OPTION_STRING && o->text[0] == '\0' && o->min > 0;
 
 	option_describe(o, allowed, sizeof(allowed));
 	(void)fprintf(to, "\n; %s\n; (%s%s)\n", o->help, allowed,
@@ -885,7 +944,8 @@ int conf_print_sample(FILE *to)
 
 	(void)fputs("; reelcache: every option with its default, see "
 		    "reelcache.ini(5).\n; A default is used by leaving its "
-		    "line a comment.\n", to);
+		    "line a comment.\n",
+		    to);
 	for (int s = 0; s < SECTION_COUNT; s++) {
 		(void)fprintf(to, "\n%s[%s%s%s]\n",
 			      notes[s] != NULL ? notes[s] : "",

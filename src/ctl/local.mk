@@ -4,5 +4,3 @@ reelcachectl_SOURCES += \
 	src/ctl/reelcachectl.c \
 	src/ctl/show.c src/ctl/show.h \
 	src/ctl/table.c src/ctl/table.h
-reelcachectl_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
-reelcachectl_LDADD += $(JSONC_LIBS)

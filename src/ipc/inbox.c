@@ -40,7 +40,7 @@ int inboxes_open(struct inboxes *in)
 {
 	int rc;
 
-	in->master = in->prefetcher = (struct inbox){ -1, -1 };
+	in->master = in->prefetcher = in->resolver = (struct inbox){ -1, -1 };
 	for (size_t n = 0; n < SEGMENT_WORKERS; n++) {
 		in->workers[n] = (struct inbox){ -1, -1 };
 		in->bells[n] = -1;
@@ -48,6 +48,8 @@ int inboxes_open(struct inboxes *in)
 	rc = inbox_open(&in->master);
 	if (rc == 0)
 		rc = inbox_open(&in->prefetcher);
+	if (rc == 0)
+		rc = inbox_open(&in->resolver);
 	for (size_t n = 0; rc == 0 && n < SEGMENT_WORKERS; n++) {
 		rc = inbox_open(&in->workers[n]);
 		if (rc < 0)
@@ -65,6 +67,7 @@ void inboxes_close(struct inboxes *in)
 {
 	inbox_close(&in->master);
 	inbox_close(&in->prefetcher);
+	inbox_close(&in->resolver);
 	for (size_t n = 0; n < SEGMENT_WORKERS; n++) {
 		inbox_close(&in->workers[n]);
 		close_fd(&in->bells[n]);

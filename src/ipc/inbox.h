@@ -30,6 +30,7 @@ struct inbox {
 struct inboxes {
 	struct inbox master;
 	struct inbox prefetcher;
+	struct inbox resolver;
 	struct inbox workers[SEGMENT_WORKERS];
 	int bells[SEGMENT_WORKERS]; /* eventfd, non-blocking */
 };

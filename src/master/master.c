@@ -28,6 +28,7 @@
 #define RELOAD_TRIES      3u     /* then the old configuration comes back */
 
 #define PROC_PREFETCHER ((uint32_t)SEGMENT_PROC_PREFETCHER)
+#define PROC_RESOLVER   ((uint32_t)SEGMENT_PROC_RESOLVER)
 #define PROC_WORKER0    ((uint32_t)SEGMENT_PROC_WORKER0)
 #define PROC_COUNT      ((uint32_t)SEGMENT_PROCS)
 
@@ -46,6 +47,7 @@ struct master {
 	struct segment *seg;
 	struct inboxes ipc;
 	struct identity who;
+	struct identity resolver_who;
 	struct setup *now; /* what shall run */
 	/* while a reload is under way; it can come back */
 	struct setup *before;
@@ -115,6 +117,7 @@ static pid_t start_child(void *arg, uint32_t no)
 	struct setup *setup = setup_of(m, p->round);
 	struct spawn what = {
 		.main = no == PROC_PREFETCHER ? m->opts->prefetcher
+			: no == PROC_RESOLVER ? m->opts->resolver
 					      : m->opts->worker,
 		.no = no,
 		.seat = p->seat,
@@ -122,7 +125,7 @@ static pid_t start_child(void *arg, uint32_t no)
 		.seg = m->seg,
 		.ipc = &m->ipc,
 		.sockets = setup->sockets,
-		.who = &m->who,
+		.who = no == PROC_RESOLVER ? &m->resolver_who : &m->who,
 		.admin_fd = m->admin_fd,
 		.signal_fd = m->signal_fd,
 	};
@@ -249,6 +252,24 @@ static void refuse_reload(struct master *m, const char *reason)
 		  log_quote(quoted, sizeof(quoted), reason));
 }
 
+/* Those that are one at a time: a successor takes over. */
+static void replace_makers(struct master *m, uint64_t now_ms)
+{
+	supervise_replace(&m->sv, PROC_PREFETCHER, m->now->round, REPLACE_MS,
+			  now_ms);
+	supervise_replace(&m->sv, PROC_RESOLVER, m->now->round, REPLACE_MS,
+			  now_ms);
+}
+
+static bool makers_are_ready(const struct master *m)
+{
+	for (uint32_t no = PROC_PREFETCHER; no <= PROC_RESOLVER; no++)
+		if (m->sv.procs[no].state != PROC_READY ||
+		    m->sv.procs[no].round != m->now->round)
+			return false;
+	return true;
+}
+
 static void begin_reload(struct master *m, uint64_t now_ms)
 {
 	struct setup *fresh = NULL;
@@ -269,8 +290,7 @@ static void begin_reload(struct master *m, uint64_t now_ms)
 	m->before = m->now;
 	m->now = fresh;
 	setup_apply(fresh);
-	supervise_replace(&m->sv, PROC_PREFETCHER, fresh->round, REPLACE_MS,
-			  now_ms);
+	replace_makers(m, now_ms);
 	m->phase = PHASE_PREFETCHER;
 }
 
@@ -288,8 +308,7 @@ static void undo_reload(struct master *m, const char *reason, uint64_t now_ms)
 	m->before = NULL;
 	setup_free(failed);
 	setup_apply(m->now);
-	supervise_replace(&m->sv, PROC_PREFETCHER, m->now->round, REPLACE_MS,
-			  now_ms);
+	replace_makers(m, now_ms);
 	m->phase = PHASE_PREFETCHER;
 }
 
@@ -319,12 +338,9 @@ static void finish_round(struct master *m, uint64_t now_ms)
 /* Does all that can be done now without waiting. */
 static void advance(struct master *m, uint64_t now_ms)
 {
-	const struct proc *prefetcher = &m->sv.procs[PROC_PREFETCHER];
-
 	if (m->phase == PHASE_STEADY && m->reload_wanted)
 		begin_reload(m, now_ms);
-	if (m->phase == PHASE_PREFETCHER && prefetcher->state == PROC_READY &&
-	    prefetcher->round == m->now->round) {
+	if (m->phase == PHASE_PREFETCHER && makers_are_ready(m)) {
 		if (want_workers(m, now_ms))
 			m->phase = PHASE_WORKERS;
 		else
@@ -336,6 +352,7 @@ static void advance(struct master *m, uint64_t now_ms)
 	    supervise_idle(&m->sv, PROC_WORKER0, PROC_COUNT)) {
 		supervise_end(&m->sv, PROC_PREFETCHER, END_PREFETCHER_MS,
 			      now_ms);
+		supervise_end(&m->sv, PROC_RESOLVER, END_WORKER_MS, now_ms);
 		m->phase = PHASE_LAST;
 	}
 	if (m->phase == PHASE_LAST &&
@@ -624,6 +641,9 @@ static int open_all(struct master *m, struct fault *fault)
 		return rc;
 	}
 	rc = prepare_identity(conf, &m->who, fault);
+	if (rc == 0)
+		rc = prepare_resolver_identity(conf, &m->who, &m->resolver_who,
+					       fault);
 	if (rc < 0)
 		conf_free(m->opts->conf);
 	else
@@ -634,6 +654,8 @@ static int open_all(struct master *m, struct fault *fault)
 		rc = prepare_cache(m->now->conf, &m->who, CACHE_WAIT_MS,
 				   &m->lock_fd, fault);
 	}
+	if (rc == 0)
+		rc = prepare_resolved(m->now->conf, &m->resolver_who, fault);
 	if (rc == 0)
 		rc = open_admin(m, &in, fault);
 	if (rc == 0)
@@ -687,6 +709,7 @@ int master_run(const struct master_opts *opts)
 	}
 	note_start(&m, clock_now_ms());
 	supervise_want(&m.sv, PROC_PREFETCHER, m.now->round, 0, clock_now_ms());
+	supervise_want(&m.sv, PROC_RESOLVER, m.now->round, 0, clock_now_ms());
 	run_loop(&m);
 	log_info("ev=stopped status=%d", m.exit_status);
 

@@ -6,8 +6,8 @@
  * Used by: main.  Its loop waits for signals and for what children say;
  * it never reads a client's or an origin's byte.
  *
- * A start and a reload are the same walk: the prefetcher of this round, then
- * its workers, then the workers of the round before are drained.
+ * A start and a reload are the same walk: prefetcher and resolver of this
+ * round, then its workers, then the workers of the round before are drained.
  *
  *                 ready             all ready
  *   PREFETCHER ----------> WORKERS -----------> STEADY
@@ -30,6 +30,7 @@ struct master_opts {
 	const char *conf_path; /* read again by a reload */
 	struct conf *conf;     /* the master's from now on */
 	child_main prefetcher;
+	child_main resolver;
 	child_main worker;
 	const struct supervise_times *times; /* NULL = the default */
 };

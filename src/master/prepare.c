@@ -26,13 +26,37 @@
 
 #define PATH_BYTES 4096u
 
+/* user is not empty; group may be: then it is the user's own. */
+static int find_identity(const char *section, const char *user,
+			 const char *group, struct identity *who,
+			 struct fault *fault)
+{
+	const struct passwd *pw = getpwnam(user);
+	const struct group *gr = NULL;
+
+	if (pw == NULL)
+		return fault_set(fault, -ENOENT, EXIT_CONFIG,
+				 "[%s] user = %s: no such user", section, user);
+	if (group[0] != '\0')
+		gr = getgrnam(group);
+	if (group[0] != '\0' && gr == NULL)
+		return fault_set(fault, -ENOENT, EXIT_CONFIG,
+				 "[%s] group = %s: no such group", section,
+				 group);
+	if (geteuid() != 0)
+		return 0; /* only root can become somebody else */
+	who->change = true;
+	who->uid = pw->pw_uid;
+	who->gid = gr != NULL ? gr->gr_gid : pw->pw_gid;
+	(void)snprintf(who->user, sizeof(who->user), "%s", user);
+	return 0;
+}
+
 int prepare_identity(const struct conf *conf, struct identity *who,
 		     struct fault *fault)
 {
 	const char *user = conf->main.user;
 	const char *group = conf->main.group;
-	const struct passwd *pw;
-	const struct group *gr;
 
 	memset(who, 0, sizeof(*who));
 	who->uid = geteuid();
@@ -43,21 +67,29 @@ int prepare_identity(const struct conf *conf, struct identity *who,
 				 group);
 	if (user[0] == '\0')
 		return 0;
-	pw = getpwnam(user);
-	if (pw == NULL)
-		return fault_set(fault, -ENOENT, EXIT_CONFIG,
-				 "[main] user = %s: no such user", user);
-	gr = group[0] != '\0' ? getgrnam(group) : NULL;
-	if (group[0] != '\0' && gr == NULL)
-		return fault_set(fault, -ENOENT, EXIT_CONFIG,
-				 "[main] group = %s: no such group", group);
-	if (geteuid() != 0)
-		return 0; /* only root can become somebody else */
-	who->change = true;
-	who->uid = pw->pw_uid;
-	who->gid = gr != NULL ? gr->gr_gid : pw->pw_gid;
-	(void)snprintf(who->user, sizeof(who->user), "%s", user);
-	return 0;
+	return find_identity("main", user, group, who, fault);
+}
+
+int prepare_resolver_identity(const struct conf *conf,
+			      const struct identity *who,
+			      struct identity *resolver, struct fault *fault)
+{
+	const char *user = conf->resolver.user;
+	const char *group = conf->resolver.group;
+	int rc;
+
+	*resolver = *who;
+	if (user[0] == '\0' && group[0] != '\0')
+		return fault_set(
+			fault, -EINVAL, EXIT_CONFIG,
+			"[resolver] group = %s: needs [resolver] user too",
+			group);
+	if (user[0] == '\0')
+		return 0;
+	rc = find_identity("resolver", user, group, resolver, fault);
+	if (rc == 0 && group[0] == '\0')
+		resolver->gid = who->gid;
+	return rc;
 }
 
 int prepare_drop_privileges(const struct identity *who)
@@ -173,6 +205,40 @@ int prepare_cache(const struct conf *conf, const struct identity *who,
 					      : strerror(-rc));
 	}
 	*lock_fd = fd;
+	return 0;
+}
+
+int prepare_resolved(const struct conf *conf, const struct identity *resolver,
+		     struct fault *fault)
+{
+	char path[PATH_BYTES];
+	int n = snprintf(path, sizeof(path), "%s/resolved", conf->cache.path);
+	struct stat st;
+	int fd = -1, rc = 0;
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		rc = -ENAMETOOLONG;
+	if (rc == 0 && mkdir(path, 0770) < 0 && errno != EEXIST)
+		rc = -errno;
+	if (rc == 0) {
+		fd = open(path,
+			  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &st) < 0)
+			rc = -errno;
+	}
+	if (rc == 0 && resolver->change &&
+	    ((st.st_uid != resolver->uid || st.st_gid != resolver->gid) &&
+	     fchown(fd, resolver->uid, resolver->gid) < 0))
+		rc = -errno;
+	/* new files in it belong to its group, whoever makes them */
+	if (rc == 0 && resolver->change && fchmod(fd, 02770) < 0)
+		rc = -errno;
+	if (fd >= 0)
+		close(fd);
+	if (rc < 0)
+		return fault_set(fault, rc, EXIT_FAILURE,
+				 "[cache] path = %s: resolved: %s",
+				 conf->cache.path, strerror(-rc));
 	return 0;
 }
 

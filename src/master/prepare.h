@@ -28,6 +28,13 @@ struct identity {
 int prepare_identity(const struct conf *conf, struct identity *who,
 		     struct fault *fault) MUSTCHECK;
 
+/* Whom the resolver runs as: [resolver] user, else as `who`; its group is that
+ * of `who` unless it is told, so that both can use the table of resolutions. */
+int prepare_resolver_identity(const struct conf *conf,
+			      const struct identity *who,
+			      struct identity *resolver,
+			      struct fault *fault) MUSTCHECK;
+
 /* Becomes `who` for good, with its groups, and makes sure that there is no
  * way back.  0 or -errno. */
 int prepare_drop_privileges(const struct identity *who) MUSTCHECK;
@@ -39,6 +46,11 @@ int prepare_drop_privileges(const struct identity *who) MUSTCHECK;
 int prepare_cache(const struct conf *conf, const struct identity *who,
 		  uint64_t wait_ms, int *lock_fd,
 		  struct fault *fault) MUSTCHECK;
+
+/* Makes the folder of the table of resolutions below [cache] path and gives it
+ * to the resolver, writable for its group.  0 or -errno. */
+int prepare_resolved(const struct conf *conf, const struct identity *resolver,
+		     struct fault *fault) MUSTCHECK;
 
 /* Makes log files that are missing and gives them to `who`, so that children
  * can reopen them.  0 or -errno. */

@@ -19,6 +19,8 @@ const char *spawn_name(uint32_t no)
 		return "master";
 	if (no == SEGMENT_PROC_PREFETCHER)
 		return "prefetcher";
+	if (no == SEGMENT_PROC_RESOLVER)
+		return "resolver";
 	(void)snprintf(name, sizeof(name), "worker-%u",
 		       no - SEGMENT_PROC_WORKER0);
 	return name;
@@ -64,6 +66,7 @@ static void close_fd(int *fd)
 static void keep_worker_ends(struct inboxes *ipc, uint32_t slot)
 {
 	close_fd(&ipc->prefetcher.rx);
+	close_fd(&ipc->resolver.rx);
 	for (uint32_t n = 0; n < SEGMENT_WORKERS; n++) {
 		if (n == slot)
 			continue;
@@ -75,8 +78,18 @@ static void keep_worker_ends(struct inboxes *ipc, uint32_t slot)
 
 static void keep_prefetcher_ends(struct inboxes *ipc)
 {
+	close_fd(&ipc->resolver.rx);
 	for (uint32_t n = 0; n < SEGMENT_WORKERS; n++)
 		close_fd(&ipc->workers[n].rx);
+}
+
+static void keep_resolver_ends(struct inboxes *ipc)
+{
+	close_fd(&ipc->prefetcher.rx);
+	for (uint32_t n = 0; n < SEGMENT_WORKERS; n++) {
+		close_fd(&ipc->workers[n].rx);
+		close_fd(&ipc->bells[n]);
+	}
 }
 
 static int confine(const struct spawn *what, pid_t master_pid)
@@ -114,6 +127,10 @@ NORETURN static void run_child(const struct spawn *what, pid_t master_pid)
 		sockets_close(what->sockets);
 		keep_prefetcher_ends(what->ipc);
 		self.admin_fd = admin_fd;
+	} else if (what->no == SEGMENT_PROC_RESOLVER) {
+		sockets_close(what->sockets);
+		keep_resolver_ends(what->ipc);
+		close_fd(&admin_fd);
 	} else {
 		self.slot = what->no - SEGMENT_PROC_WORKER0;
 		sockets_keep_seat(what->sockets, what->seat, &self.listen_fds,

@@ -7,7 +7,8 @@
  *   ^C is the master's to answer), all others at their defaults;
  * - of the descriptors only its own: a worker its listening sockets, inbox
  *   and bell and the ends to write to master and prefetcher; the prefetcher
- *   its inbox, the admin socket and the ends and bells of all workers.
+ *   its inbox, the admin socket and the ends and bells of all workers, the
+ *   resolver its inbox and the ends to write to all others.
  *   Closed ones are -1 in struct inboxes.
  */
 #ifndef REELCACHE_MASTER_SPAWN_H

@@ -173,6 +173,7 @@ static void get_status(struct admin *ad, struct answer *an)
 	struct segment *seg = ad->plan->opts.seg;
 	struct segment_proc *own = &seg->procs[SEGMENT_PROC_PREFETCHER];
 	struct segment_proc *master = &seg->procs[SEGMENT_PROC_MASTER];
+	struct segment_proc *resolver = &seg->procs[SEGMENT_PROC_RESOLVER];
 	struct json *j = &an->json;
 
 	if (!begin(an, ANSWER_BYTES))
@@ -186,6 +187,11 @@ static void get_status(struct admin *ad, struct answer *an)
 	json_object(j);
 	put_u64(j, "pid", (uint64_t)getpid());
 	put_u64(j, "restarts", atomic_load(&own->restarts));
+	json_object_end(j);
+	json_key(j, "resolver");
+	json_object(j);
+	put_u64(j, "pid", atomic_load(&resolver->pid));
+	put_u64(j, "restarts", atomic_load(&resolver->restarts));
 	json_object_end(j);
 	put_store(j, ad->plan->cat);
 	put_u64(j, "runs", ad->plan->runs);

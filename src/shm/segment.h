@@ -150,6 +150,7 @@ _Static_assert(sizeof(struct segment_job) == 312, "shared layout, version 1");
 enum segment_proc_no {
 	SEGMENT_PROC_MASTER,
 	SEGMENT_PROC_PREFETCHER,
+	SEGMENT_PROC_RESOLVER,
 	SEGMENT_PROC_WORKER0, /* + slot */
 	SEGMENT_PROCS = SEGMENT_PROC_WORKER0 + SEGMENT_WORKERS
 };

@@ -20,10 +20,12 @@
 #include <stdint.h>
 
 #include "util/base.h"
+#include "util/quality.h"
+#include "util/span.h"
 
 #define RESOLUTION_RENDITIONS_MAX 64u
 #define RESOLUTION_BYTES_MAX      (512u * 1024u)
-#define RESOLUTION_FORMAT_BYTES   60u /* longest format, without NUL */
+#define RESOLUTION_FORMAT_BYTES   QUALITY_FORMAT_BYTES /* without NUL */
 
 /* Texts of a rendition; "" = not known. */
 enum rendition_text {
@@ -84,9 +86,6 @@ const char *rendition_text(const struct resolution *r,
 const struct rendition *resolution_pick(const struct resolution *r,
 					const char *quality, bool *exact);
 
-/* "best", "worst", "audio", or 1 to 5 digits and a p. */
-bool quality_valid(const char *quality, size_t bytes);
-
 /* The rendition of a format, or NULL. */
 const struct rendition *resolution_find_format(const struct resolution *r,
 					       const char *format,
@@ -111,7 +110,7 @@ struct rendition_facts {
 	uint32_t flags;
 };
 
-/* times 0 for now: set in the record before it is put. */
+/* Times are 0: they are set in the record before it is put. */
 void resolution_begin(struct resolution_builder *b, const char *title,
 		      uint64_t duration_ms);
 /* A rendition whose format is there already, or is not valid, or beyond the

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ID_MARK       "{id}"
-#define ID_MARK_BYTES (sizeof(ID_MARK) - 1)
-#define HOST_BYTES    255u
+#include "util/quality.h"
+
+#define ID_MARK      "{id}"
+#define QUALITY_MARK "{quality}"
+#define HOST_BYTES   255u
 
 struct url_parts {
 	const char *scheme; /* string literal */
@@ -117,17 +119,27 @@ static int parts_split(const char *url, struct url_parts *out)
 	return out->port == 0 ? -EINVAL : 0;
 }
 
-/* What is wrong with the text behind the host, or NULL. */
-static const char *rest_fault(const char *rest)
+static bool is_mark(const char *at, const char *mark)
 {
-	bool marked = false;
+	return strncmp(at, mark, strlen(mark)) == 0;
+}
+
+/* What is wrong with the text behind the host, or NULL. */
+static const char *rest_fault(const char *rest, bool quality)
+{
+	bool marked = false, quality_marked = false;
 
 	for (const char *at = rest; *at != '\0'; at++) {
 		unsigned char c = (unsigned char)*at;
 
-		if (strncmp(at, ID_MARK, ID_MARK_BYTES) == 0) {
+		if (is_mark(at, ID_MARK)) {
 			marked = true;
-			at += ID_MARK_BYTES - 1;
+			at += strlen(ID_MARK) - 1;
+		} else if (quality && is_mark(at, QUALITY_MARK)) {
+			quality_marked = true;
+			at += strlen(QUALITY_MARK) - 1;
+		} else if (is_mark(at, QUALITY_MARK)) {
+			return "has {quality} but the source has no qualities";
 		} else if (c == '{' || c == '}') {
 			return "has a brace that is not of {id}";
 		} else if (c <= ' ' || c == 0x7f || c == '\\') {
@@ -136,10 +148,14 @@ static const char *rest_fault(const char *rest)
 			return "has a fragment (#)";
 		}
 	}
-	return marked ? NULL : "has no {id} behind the host";
+	if (!marked)
+		return "has no {id} behind the host";
+	return quality && !quality_marked
+		       ? "has no {quality} for the source's qualities"
+		       : NULL;
 }
 
-int template_check(const char *url, const char **why)
+int template_check(const char *url, bool quality, const char **why)
 {
 	struct url_parts parts;
 	const char *fault;
@@ -149,7 +165,7 @@ int template_check(const char *url, const char **why)
 	else if (parts_split(url, &parts) < 0)
 		fault = "is no http:// or https:// URL with a host";
 	else
-		fault = rest_fault(parts.rest);
+		fault = rest_fault(parts.rest, quality);
 	for (const char *at = url; fault == NULL && at < parts.rest; at++) {
 		if ((unsigned char)*at <= ' ' || *at == 0x7f ||
 		    strchr("{}\\", *at) != NULL)
@@ -177,23 +193,34 @@ static bool id_is_valid(const char *id, size_t bytes)
 	return !dots || bytes > 2;
 }
 
-int template_expand(const char *url, const char *id, size_t id_bytes, char *dst,
-		    size_t dst_bytes)
+int template_expand(const char *url, const char *id, size_t id_bytes,
+		    const char *quality, char *dst, size_t dst_bytes)
 {
 	size_t used = 0;
 
-	if (!id_is_valid(id, id_bytes) || template_check(url, NULL) < 0)
+	if (!id_is_valid(id, id_bytes) ||
+	    (quality != NULL &&
+	     !quality_format_valid(quality, strlen(quality))) ||
+	    template_check(url, quality != NULL, NULL) < 0)
 		return -EINVAL;
 	while (*url != '\0') {
-		bool mark = strncmp(url, ID_MARK, ID_MARK_BYTES) == 0;
-		const char *src = mark ? id : url;
-		size_t n = mark ? id_bytes : 1;
+		const char *src = url;
+		size_t n = 1, taken = 1;
 
+		if (is_mark(url, ID_MARK)) {
+			src = id;
+			n = id_bytes;
+			taken = strlen(ID_MARK);
+		} else if (is_mark(url, QUALITY_MARK)) {
+			src = quality;
+			n = strlen(quality);
+			taken = strlen(QUALITY_MARK);
+		}
 		if (n >= dst_bytes - used)
 			return -ENAMETOOLONG;
 		memcpy(dst + used, src, n);
 		used += n;
-		url += mark ? ID_MARK_BYTES : 1;
+		url += taken;
 	}
 	dst[used] = '\0';
 	return 0;

@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "store/resolution.h"
+#include "util/quality.h"
 
 #define BLANKS " \t"
 
@@ -22,19 +22,9 @@ static bool same(struct slice a, struct slice b)
 	return a.bytes == b.bytes && memcmp(a.at, b.at, a.bytes) == 0;
 }
 
-/* Of "360p"; -1: it is no such word. */
 static int32_t number_of(struct slice word)
 {
-	int32_t number = 0;
-
-	if (word.bytes < 2 || word.bytes > 6 || word.at[word.bytes - 1] != 'p')
-		return -1;
-	for (size_t i = 0; i < word.bytes - 1; i++) {
-		if (word.at[i] < '0' || word.at[i] > '9')
-			return -1;
-		number = number * 10 + (word.at[i] - '0');
-	}
-	return number;
+	return quality_number(word.at, word.bytes);
 }
 
 static bool find_word(const char *words, struct slice quality,
@@ -52,16 +42,6 @@ bool choice_valid(const char *words, struct slice quality)
 
 	return quality_valid(quality.at, quality.bytes) ||
 	       find_word(words, quality, &word);
-}
-
-/* Is `number` nearer to what is wanted than `best`, the nearest so far? */
-static bool nearer(int32_t number, int32_t best, int32_t wanted)
-{
-	if (best < 0)
-		return true;
-	if (number <= wanted)
-		return best > wanted || number > best;
-	return number < best;
 }
 
 bool choice_pick(const char *words, struct slice quality, struct slice *word,
@@ -84,7 +64,7 @@ bool choice_pick(const char *words, struct slice quality, struct slice *word,
 
 		if (!slice_present(first) && !slice_is(at, "audio"))
 			first = at;
-		if (number >= 0 && nearer(number, found, wanted)) {
+		if (number >= 0 && quality_nearer(number, found, wanted)) {
 			found = number;
 			*word = at;
 		}

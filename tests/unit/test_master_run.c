@@ -103,6 +103,19 @@ static uint32_t count_readers(const struct child *self)
 	return n;
 }
 
+static int small_resolver(const struct child *self)
+{
+	struct pollfd p = { .fd = open_child_signals(), .events = POLLIN };
+
+	say_ready(self);
+	for (;;) {
+		if (poll(&p, 1, -1) < 0)
+			return 1;
+		if (read_signal(p.fd) == SIGTERM)
+			return 0;
+	}
+}
+
 static int small_prefetcher(const struct child *self)
 {
 	struct pollfd p[2] = { { .fd = -1, .events = POLLIN },
@@ -358,6 +371,7 @@ static int run_master(const struct world *w)
 {
 	struct master_opts opts = { .conf_path = w->conf_path,
 				    .prefetcher = small_prefetcher,
+				    .resolver = small_resolver,
 				    .worker = small_worker,
 				    .times = &w->times };
 	struct conf_fault fault;
@@ -1148,10 +1162,10 @@ static void test_own_descriptors_only(void **state)
 	write_conf(&w, "", "");
 	start_ready(&w);
 	g = visit(&w);
-	/* of the two listening sockets one, and of all inboxes and bells four:
-	 * own inbox, to the prefetcher, to the master, own bell */
+	/* of the two listening sockets one, and of all inboxes and bells five:
+	 * own inbox, to prefetcher, resolver and master, own bell */
 	(void)snprintf(command, sizeof(command),
-		       "test $(ls -l /proc/%d/fd | grep -c socket:) -le 7",
+		       "test $(ls -l /proc/%d/fd | grep -c socket:) -le 8",
 		       (int)g.pid);
 	assert_int_equal(system(command), 0);
 	close(g.fd);

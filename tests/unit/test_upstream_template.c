@@ -53,20 +53,20 @@ static void test_check(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
 		const char *why = "unset";
 
-		if (template_check(good[i], &why) != 0 || why != NULL)
+		if (template_check(good[i], false, &why) != 0 || why != NULL)
 			fail_msg("%s: %s", good[i], why);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		const char *why = NULL;
 
-		if (template_check(bad[i], &why) != -EINVAL || why == NULL)
+		if (template_check(bad[i], false, &why) != -EINVAL || why == NULL)
 			fail_msg("%s", bad[i]);
 	}
 }
 
 static int expand(const char *url, const char *id, char *dst, size_t bytes)
 {
-	return template_expand(url, id, strlen(id), dst, bytes);
+	return template_expand(url, id, strlen(id), NULL, dst, bytes);
 }
 
 static void test_expand(void **state)
@@ -102,7 +102,7 @@ static void test_expand(void **state)
 			-EINVAL);
 	assert_int_equal(expand("http://o/{id}", "...", dst, sizeof(dst)), 0);
 	assert_int_equal(
-		template_expand("http://o/{id}", "a\0b", 3, dst, sizeof(dst)),
+		template_expand("http://o/{id}", "a\0b", 3, NULL, dst, sizeof(dst)),
 		-EINVAL);
 	assert_int_equal(expand("http://o/", "a", dst, sizeof(dst)), -EINVAL);
 }
@@ -152,9 +152,35 @@ static void test_origin(void **state)
 	assert_int_equal(template_origin(url, dst, sizeof(dst)), -EINVAL);
 }
 
+static void test_quality(void **state)
+{
+	const char *url = "https://o.test/{quality}/{id}?q={quality}";
+	const char *why;
+	char dst[64];
+
+	(void)state;
+	assert_int_equal(template_check(url, true, &why), 0);
+	assert_int_equal(template_check(url, false, &why), -EINVAL);
+	assert_non_null(strstr(why, "qualities"));
+	assert_int_equal(template_check("https://o.test/{id}", true, &why),
+			 -EINVAL);
+	assert_int_equal(template_check("https://{quality}/{id}", true, &why),
+			 -EINVAL);
+	assert_int_equal(template_expand(url, "a", 1, "360p", dst, sizeof(dst)),
+			 0);
+	assert_string_equal(dst, "https://o.test/360p/a?q=360p");
+	assert_int_equal(template_expand(url, "a", 1, "360p", dst, 28),
+			 -ENAMETOOLONG);
+	assert_int_equal(template_expand(url, "a", 1, "3/0", dst, sizeof(dst)),
+			 -EINVAL);
+	assert_int_equal(template_expand(url, "a", 1, NULL, dst, sizeof(dst)),
+			 -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_quality),
 		cmocka_unit_test(test_check),
 		cmocka_unit_test(test_expand),
 		cmocka_unit_test(test_origin),
