@@ -187,7 +187,9 @@ void query_answered(struct desk *desk, const void *message, size_t bytes)
 	if (bytes < head_bytes || piece->type != ANSWER_TYPE ||
 	    piece->piece_bytes > QUERY_PIECE_BYTES ||
 	    piece->piece_bytes != bytes - head_bytes ||
-	    piece->total_bytes > QUERY_BYTES_MAX)
+	    piece->total_bytes > QUERY_BYTES_MAX ||
+	    piece->piece_off > piece->total_bytes ||
+	    piece->piece_bytes > piece->total_bytes - piece->piece_off)
 		return;
 	TAILQ_FOREACH (w, &desk->queries->list, link)
 		if (w->message.token == piece->token)

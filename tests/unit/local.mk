@@ -9,6 +9,7 @@ check_PROGRAMS += tests/unit/test_jobs
 check_PROGRAMS += tests/unit/test_origins
 check_PROGRAMS += tests/unit/test_spanset
 EXTRA_DIST += tests/unit/no-cmocka/cmocka.h
+check_PROGRAMS += tests/unit/test_worker_query
 check_PROGRAMS += tests/unit/test_worker_serve
 EXTRA_DIST += tests/unit/worker_rig.h
 check_PROGRAMS += tests/unit/test_store

@@ -114,6 +114,8 @@ static void test_a_successor_goes_on(void **state)
 	no = job->no;
 	job_run(job, 2000);
 	assert_non_null(jobs_begin(js, &b, 2500));
+	b.deadline_ms = 1000; /* sooner */
+	assert_non_null(jobs_begin(js, &b, 2600));
 	/* half written when it was killed */
 	seg->jobs[7].key_bytes = 5;
 	atomic_store(&seg->jobs[7].used, 0);
@@ -135,6 +137,7 @@ static void test_a_successor_goes_on(void **state)
 	job = jobs_next(job);
 	assert_string_equal(job->key, "films/b");
 	assert_int_equal(job->bytes, QUERY_NOT_GIVEN);
+	assert_int_equal(job->deadline_ms, 3600);
 	assert_null(jobs_next(job));
 	/* numbers go on */
 	b.bytes = 1;

@@ -474,6 +474,25 @@ static void test_large(void **state)
 	media_free(m);
 }
 
+/* The moov behind so much is looked for where it is. */
+static void test_large_behind(void **state)
+{
+	struct file *f = *state;
+	uint64_t moov = ((uint64_t)3 << 32) + 77;
+	struct media *m;
+
+	put_ftyp(f);
+	put(f, 1, 4);
+	put_text(f, "mdat");
+	put(f, moov - f->n + 8, 8);
+	put_zeros(f, 64);
+	assert_int_equal(media_new(&m, moov + 1000), 0);
+	media_feed(m, 0, f->bytes, span_len(media_want(m)));
+	assert_true(media_info(m)->index_behind);
+	assert_int_equal(media_want(m).from, moov);
+	media_free(m);
+}
+
 /* Without a size the box goes on to the end. */
 static void test_size_0(void **state)
 {
@@ -697,6 +716,11 @@ static void test_groups(void **state)
 	m = read_file(f);
 	assert_map(m, { 0, 2000 }, { 1000, 2210 }, { 2000, 2410 });
 	media_free(m);
+	memcpy(s.groups, (uint32_t[]){ 1, 0, 0 }, 3 * sizeof(uint32_t));
+	put_plain(f, &s);
+	m = read_file(f);
+	assert_no_points(m);
+	media_free(m);
 }
 
 static void test_small_sizes(void **state)
@@ -708,12 +732,13 @@ static void test_small_sizes(void **state)
 
 	for (unsigned i = 0; i < 8; i++)
 		s.sizes[i] = i + 1;
+	memcpy(s.syncs, (uint32_t[]){ 1, 4, 5, 8, 0 }, 5 * sizeof(uint32_t));
 	for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
 		s.size_bits = bits[i];
 		put_plain(f, &s);
 		m = read_file(f);
-		assert_map(m, { 0, 1000 }, { 1000, 1003 }, { 2000, 3000 },
-			   { 3000, 3011 });
+		assert_map(m, { 0, 1000 }, { 1500, 1006 }, { 2000, 3000 },
+			   { 3500, 3018 });
 		media_free(m);
 	}
 	s.size_bits = 24;
@@ -756,6 +781,14 @@ static void test_odd_syncs(void **state)
 	m = read_file(f);
 	assert_map(m, { 1000, 1110 }, { 3000, 3220 });
 	media_free(m);
+	/* of runs that are over, none comes again */
+	memcpy(s.times, (uint32_t[]){ 2, 40, 2, 60, 4, 50, 0 },
+	       7 * sizeof(uint32_t));
+	memcpy(s.syncs, (uint32_t[]){ 3, 1, 5, 7, 0 }, 5 * sizeof(uint32_t));
+	put_plain(f, &s);
+	m = read_file(f);
+	assert_map(m, { 800, 1110 }, { 2000, 3000 }, { 3000, 3220 });
+	media_free(m);
 	s = video;
 	s.chunks[1] = SIZE;
 	put_plain(f, &s);
@@ -769,6 +802,8 @@ static void test_odd_syncs(void **state)
 	m = read_file(f);
 	assert_map(m, { 0, 3000 }, { 1000, 3000 }, { 2000, 3000 },
 		   { 3000, 3220 });
+	assert_int_equal(media_time_at(m, 3000), 2000);
+	assert_int_equal(media_off_at(m, 0), 3000);
 	media_free(m);
 }
 
@@ -875,7 +910,15 @@ static void test_long_moov(void **state)
 	end(f);
 	put(f, MEDIA_INDEX_MAX + 1, 4);
 	put_text(f, "moov");
-	m = read_sized(f, size);
+	assert_int_equal(media_new(&m, size), 0);
+	while (media_state(m) == MEDIA_WANTS) {
+		struct span want = media_want(m);
+		const uint8_t *bytes =
+			want.from < f->n ? f->bytes + want.from : zeros;
+
+		assert_true(span_len(want) <= 64);
+		media_feed(m, want.from, bytes, span_len(want));
+	}
 	assert_no_points(m);
 	assert_int_equal(media_info(m)->duration_ms, 0);
 	assert_int_equal(media_off_at(m, 1000), 0);
@@ -1290,6 +1333,27 @@ static void test_webm(void **state)
 	}
 }
 
+/* The shortest way to say nothing of the size. */
+static void test_webm_endless(void **state)
+{
+	struct file *f = *state;
+	struct media *m;
+	size_t cluster;
+
+	open_element(f, 0x1a45dfa3);
+	close_element(f);
+	put(f, 0x18538067ff, 5);
+	for (unsigned i = 0; i < 20; i++)
+		put_element(f, 0xec, 0, 8);
+	cluster = f->n;
+	put(f, 0x1f43b675ff, 5);
+	put_zeros(f, CLUSTER_BYTES);
+	m = read_file(f);
+	assert_no_points(m);
+	assert_int_equal(media_info(m)->media_off, cluster);
+	media_free(m);
+}
+
 /* Cut anywhere and with any byte wrong: no fault, nothing beyond the file. */
 static void test_webm_damaged(void **state)
 {
@@ -1360,33 +1424,21 @@ static void test_webm_duration(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_new_refuses),
-		TEST(test_front),
-		TEST(test_behind),
-		TEST(test_pieces),
-		TEST(test_large),
-		TEST(test_size_0),
-		TEST(test_unknown),
-		TEST(test_cut),
-		TEST(test_damaged),
-		TEST(test_huge_counts),
-		TEST(test_huge_runs),
-		TEST(test_no_samples),
-		TEST(test_groups),
-		TEST(test_small_sizes),
-		TEST(test_all_sync),
-		TEST(test_odd_syncs),
-		TEST(test_short_sound),
-		TEST(test_many_points),
-		TEST(test_long_moov),
-		TEST(test_many_boxes),
-		TEST(test_sidx),
-		TEST(test_mfra),
-		TEST(test_fragmented_bare),
-		TEST(test_map),
-		TEST(test_webm),
-		TEST(test_webm_damaged),
-		TEST(test_webm_duration),
+		TEST(test_new_refuses),  TEST(test_front),
+		TEST(test_behind),       TEST(test_pieces),
+		TEST(test_large),        TEST(test_large_behind),
+		TEST(test_size_0),       TEST(test_unknown),
+		TEST(test_cut),          TEST(test_damaged),
+		TEST(test_huge_counts),  TEST(test_huge_runs),
+		TEST(test_no_samples),   TEST(test_groups),
+		TEST(test_small_sizes),  TEST(test_all_sync),
+		TEST(test_odd_syncs),    TEST(test_short_sound),
+		TEST(test_many_points),  TEST(test_long_moov),
+		TEST(test_many_boxes),   TEST(test_sidx),
+		TEST(test_mfra),         TEST(test_fragmented_bare),
+		TEST(test_map),          TEST(test_webm),
+		TEST(test_webm_damaged), TEST(test_webm_duration),
+		TEST(test_webm_endless),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
