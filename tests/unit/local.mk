@@ -32,4 +32,6 @@ EXTRA_DIST += tests/unit/upstream_origin.h
 check_PROGRAMS += \
 	tests/unit/test_worker_choice \
 	tests/unit/test_worker_file
-check_PROGRAMS += tests/unit/test_worker_locate
+check_PROGRAMS += \
+	tests/unit/test_worker_locate \
+	tests/unit/test_worker_renditions
