@@ -133,6 +133,7 @@ NORETURN static void run_program(const struct words *w,
 	limit(RLIMIT_NOFILE, FILES_MAX);
 	limit(RLIMIT_FSIZE, FILE_BYTES);
 	(void)execvpe(w->argv[0], w->argv, environment);
+	say("ERROR: ");
 	say(w->argv[0]);
 	say(": ");
 	say(strerrordesc_np(errno));
@@ -288,7 +289,8 @@ void command_clean(char *dst, size_t dst_bytes, const char *text)
 	dst[used] = '\0';
 }
 
-/* The last line of standard error that is not empty. */
+/* The last line of standard error that is not empty, if it is meant for
+ * people. */
 static void last_line(struct command *c, char *reason, size_t reason_bytes)
 {
 	char *text = c->error, *line;
@@ -298,7 +300,10 @@ static void last_line(struct command *c, char *reason, size_t reason_bytes)
 	       strchr("\r\n \t", text[c->error_bytes - 1]) != NULL)
 		text[--c->error_bytes] = '\0';
 	line = strrchr(text, '\n');
-	command_clean(reason, reason_bytes, line != NULL ? line + 1 : text);
+	line = line != NULL ? line + 1 : text;
+	/* anything else may be a trace with who knows what in it */
+	command_clean(reason, reason_bytes,
+		      strncmp(line, "ERROR:", 6) == 0 ? line : "");
 }
 
 /* -EAGAIN: nothing more for now; 0: the end; else bytes. */
@@ -411,11 +416,13 @@ static void on_status(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 		 WEXITSTATUS(status) == 0)
 		how = COMMAND_DONE;
 	last_line(c, reason, sizeof(reason));
-	if (reason[0] == '\0' && how == COMMAND_FAILED && n > 0 &&
-	    WIFSIGNALED(status))
+	if (reason[0] == '\0' && how == COMMAND_FAILED && n > 0)
 		snprintf(reason, sizeof(reason),
-			 "the helper program was killed by signal %d",
-			 WTERMSIG(status));
+			 WIFSIGNALED(status)
+				 ? "the helper program was killed by signal %d"
+				 : "the helper program ended with status %d",
+			 WIFSIGNALED(status) ? WTERMSIG(status)
+					     : WEXITSTATUS(status));
 	c->ops->end(c->ctx, how, c->output, c->output_bytes, reason);
 	free_command(c);
 }

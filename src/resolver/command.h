@@ -44,7 +44,8 @@ enum command_end {
 struct command_ops {
 	/* Once, from the event loop; the command is freed after it.  output
 	 * and reason are the callee's during the call.  reason: the last line
-	 * that it wrote to standard error, without URLs; may be "". */
+	 * that it wrote to standard error if that begins with "ERROR:", without
+	 * URLs; else how it ended; may be "". */
 	void (*end)(void *ctx, enum command_end how, const char *output,
 		    size_t bytes, const char *reason);
 };

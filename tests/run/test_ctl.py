@@ -119,8 +119,8 @@ def test_purge_ends_a_run(server, thing):
     answer = harness.Later(server.get, obj.name)
     harness.until(lambda: obj.body_bytes > MIB // 2, "it arrives")
     obj.change(obj.name + "-2")
-    obj.rate = None
     assert ctl_json(server, "purge", obj.name)["runs"] == 1
+    obj.rate = None
     res = answer.value()
     client.same(seed, 0, res.body)
     assert not res.whole

@@ -147,7 +147,8 @@ def test_many_reloads(make, origin):
         server.signal(signal.SIGHUP)
     server.wait_log("reloaded", seconds=15)
     harness.until(server.ready, "it serves")
-    harness.until(lambda: len(server.children()) == 3, "no child too many", 15)
+    # two workers, prefetcher and resolver
+    harness.until(lambda: len(server.children()) == 4, "no child too many", 15)
 
 
 # --- logs
