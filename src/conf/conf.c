@@ -225,8 +225,10 @@ static const char *check_template(const char *url, bool quality)
 			return "has a brace that is not part of {id} or "
 			       "{quality}";
 		if (brace < path)
-			return "has {id} or {quality} in its host: only path "
-			       "and query may depend on the request";
+			return id ? "has {id} in its host: only path and "
+				    "query may depend on the request"
+				  : "has {quality} in its host: only path "
+				    "and query may depend on the request";
 		if (!id && !quality)
 			return "has {quality}, but the source has no "
 			       "qualities";

@@ -14,8 +14,9 @@
 #define SEGMENT_MOST    (4 * MIB)
 #define RATE_BYTES      (256 * KIB) /* less says nothing of a rate */
 #define RATE_MS         250
-#define TRY_MS          400 /* how long a number of connections is measured */
-#define SETTLE_MS       300 /* before that: connections are being made */
+#define TRY_MS          400  /* how long a number of connections is measured */
+#define SETTLE_MS       300  /* before that: connections are being made */
+#define UNUSED_MS       2000 /* more connections were allowed, and not used */
 #define HOLD_FIRST_MS   60000
 #define HOLD_MOST_MS    600000
 #define BLOCK_FIRST_MS  500
@@ -323,9 +324,10 @@ void origin_note_busy(struct origin *o, uint64_t retry_after_ms,
 		now_ms + (retry_after_ms > 0 ? retry_after_ms : o->block_ms));
 	if (now_ms - o->tolerated_ms < BLOCK_FIRST_MS && o->tolerated_ms != 0)
 		return;
-	/* the one that was refused is among the active ones */
-	o->tolerated = (uint32_t)max_u64(1, min_u64(o->tolerated, o->active) -
-						    (o->active > 1));
+	/* the one that was refused is among the active ones; alone it was not
+	 * one too many */
+	if (o->active > 1)
+		o->tolerated = (uint32_t)min_u64(o->tolerated, o->active - 1);
 	o->tolerated_ms = now_ms;
 	o->climb = CLIMB_REST;
 	o->hold_until_ms = now_ms + o->hold_ms;
@@ -403,6 +405,22 @@ static void judge(struct origin *o, uint64_t now_ms)
 	o->hold_ms = min_u64(o->hold_ms * 2, HOLD_MOST_MS);
 }
 
+/* Until so many connections are in use: their number tells nothing before. */
+static void settle(struct origin *o, uint64_t waited_ms, uint64_t now_ms)
+{
+	uint64_t least_ms = SETTLE_MS + min_u64(o->first_byte_ms, 5000);
+
+	if (waited_ms < least_ms)
+		return;
+	if (o->active >= o->parallel) {
+		measure(o, CLIMB_MEASURE, now_ms);
+	} else if (waited_ms >= least_ms + UNUSED_MS) {
+		o->parallel = o->parallel_before; /* nothing is so large */
+		o->climb = CLIMB_REST;
+		o->hold_until_ms = now_ms + UNUSED_MS;
+	}
+}
+
 void origin_tick_starved(struct origin *o, uint64_t now_ms)
 {
 	bool anew = now_ms - o->starved_ms > STARVED_GAP_MS;
@@ -432,9 +450,7 @@ void origin_tick_starved(struct origin *o, uint64_t now_ms)
 			measure(o, CLIMB_BEFORE, now_ms);
 		return;
 	case CLIMB_SETTLE:
-		if (now_ms - o->measured_ms >=
-		    SETTLE_MS + min_u64(o->first_byte_ms, 5000))
-			measure(o, CLIMB_MEASURE, now_ms);
+		settle(o, now_ms - o->measured_ms, now_ms);
 		return;
 	case CLIMB_MEASURE:
 		if (now_ms - o->measured_ms >= TRY_MS)

@@ -344,8 +344,10 @@ static uint64_t use_run(struct schedule *sc, const struct wish *w,
 		run->limit_off = max_u64(run->limit_off, to);
 	if (piece == 0 || run->whole)
 		return end;
-	/* it has the first piece to itself */
+	/* it has the first piece to itself, and what it has asked for */
 	to = run_next_off(run) + piece;
+	if (run->range_end != SIZE_UNKNOWN && run->counted)
+		to = max_u64(to, run->range_end);
 	return to + piece / 2 < end ? max_u64(to, off) : end;
 }
 
@@ -446,7 +448,8 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 		wish.least_bytes = window / 4;
 	/* who has only begun may be on the way to somewhere else: the run of
 	 * the first missing byte will do */
-	if (row != NULL && row->sent_kib < BEGUN_KIB)
+	if (row != NULL && row->sent_kib < BEGUN_KIB &&
+	    plan->now_ms - t->starved_ms >= STARVED_MS)
 		wish.to_off = min_u64(wish.to_off, missing + 1);
 	(void)grant(sc, &wish);
 }

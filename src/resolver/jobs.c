@@ -63,6 +63,8 @@ struct resolver_jobs {
 	uint64_t now_ms;
 };
 
+static void run_waiting(struct resolver_jobs *all);
+
 /* ---- answers ---- */
 
 static void reply(struct resolver_jobs *all, uint32_t slot, uint64_t token,
@@ -157,8 +159,6 @@ static const struct failure *failure_of(struct resolver_jobs *all,
 
 /* ---- the end of a job ---- */
 
-static void run_waiting(struct resolver_jobs *all);
-
 static void end_job(struct job *job)
 {
 	struct resolver_jobs *all = job->all;
@@ -174,14 +174,13 @@ static void end_job(struct job *job)
 
 static void fail(struct job *job, uint32_t status, const char *reason)
 {
-	struct resolver_jobs *all = job->all;
+	char quoted[2 * REASON_BYTES + 3];
 
-	log_warning("ev=resolve_failed key=%s status=%u why=\"%s\"", job->key,
-		    status, reason);
+	log_warning("ev=resolve_failed key=%s status=%u why=%s", job->key,
+		    status, log_quote(quoted, sizeof(quoted), reason));
 	remember_failure(job, status, reason);
 	reply_all(job, status, reason);
 	end_job(job);
-	run_waiting(all);
 }
 
 static int64_t wall_us(void)
@@ -222,7 +221,6 @@ static void succeed(struct job *job, struct resolution *record)
 	free(record);
 	reply_all(job, 200, "");
 	end_job(job);
-	run_waiting(all);
 }
 
 static void take_json(struct job *job, const char *json, size_t bytes)
@@ -265,20 +263,17 @@ static void on_command(void *ctx, enum command_end how, const char *output,
 		       size_t bytes, const char *reason)
 {
 	struct job *job = ctx;
+	struct resolver_jobs *all = job->all;
 
 	job->command = NULL;
-	switch (how) {
-	case COMMAND_DONE:
+	if (how == COMMAND_DONE)
 		take_json(job, output, bytes);
-		return;
-	case COMMAND_TOO_LONG:
+	else if (how == COMMAND_TOO_LONG)
 		fail(job, 502, "the helper program's output is too long");
-		return;
-	case COMMAND_FAILED:
+	else
 		fail(job, says_absent(reason) ? 404 : 502,
 		     reason[0] != '\0' ? reason : "the helper program failed");
-		return;
-	}
+	run_waiting(all);
 }
 
 static const struct command_ops command_ops = { .end = on_command };
@@ -305,12 +300,14 @@ static void on_fetched(void *ctx, uint32_t status, const char *body,
 		       size_t bytes, const char *reason)
 {
 	struct job *job = ctx;
+	struct resolver_jobs *all = job->all;
 
 	job->fetch = NULL;
 	if (status == 200)
 		take_json(job, body, bytes);
 	else
 		fail(job, status, reason);
+	run_waiting(all);
 }
 
 /* ---- directory and template ---- */
@@ -421,13 +418,10 @@ static void run(struct job *job)
 		fail(job, 502, strerror(-rc));
 }
 
-static void run_waiting(struct resolver_jobs *all)
+static bool is_remote(const struct job *job)
 {
-	struct job *job = TAILQ_FIRST(&all->waiting);
-
-	/* the end of one, inside of run(), comes here again */
-	if (job != NULL && all->running < all->opts.conf->resolver.processes)
-		run(job);
+	return job->source->type == CONF_SOURCE_TYPE_HTTP ||
+	       job->source->type == CONF_SOURCE_TYPE_COMMAND;
 }
 
 static void end_running(struct job *job)
@@ -438,6 +432,15 @@ static void end_running(struct job *job)
 		fetch_abort(job->fetch);
 	job->command = NULL;
 	job->fetch = NULL;
+}
+
+static void run_waiting(struct resolver_jobs *all)
+{
+	struct job *job;
+
+	while (all->running < all->opts.conf->resolver.processes &&
+	       (job = TAILQ_FIRST(&all->waiting)) != NULL)
+		run(job);
 }
 
 /* ---- asks ---- */
@@ -527,7 +530,11 @@ void resolver_jobs_ask(struct resolver_jobs *all, const void *message,
 			end_job(job);
 		return;
 	}
-	run_waiting(all);
+	/* what costs no more than a look is not made to wait */
+	if (!job->running && !is_remote(job))
+		run(job);
+	else
+		run_waiting(all);
 }
 
 void resolver_jobs_tick(struct resolver_jobs *all)
@@ -540,8 +547,8 @@ void resolver_jobs_tick(struct resolver_jobs *all)
 			continue;
 		end_running(job);
 		fail(job, 504, "the resolution took too long");
-		return; /* others have ended with it: the rest comes next */
 	}
+	run_waiting(all);
 }
 
 /* ---- opening ---- */

@@ -19,6 +19,7 @@
 #define DURATION_MAX 1e9  /* seconds */
 #define LABEL_BYTES  17u
 #define FORMATS_MAX  1024u /* looked at */
+#define VALUES_MAX   200000u
 
 /* ---- endings ---- */
 
@@ -118,7 +119,7 @@ static const char *text_of(struct json_object *object, const char *name)
 	return json_object_get_string(value);
 }
 
-/* A number, also of digits in a text; NAN: there is none. */
+/* NAN: there is none. */
 static double number_of(struct json_object *object, const char *name)
 {
 	struct json_object *value;
@@ -182,10 +183,26 @@ static void note_expiry(struct reading *rd, int64_t at_s)
 		rd->expires_s = at_s;
 }
 
-static void add(struct reading *rd, const struct rendition_facts *facts)
+/* Names that have become the same, or were: the later ones get a number. */
+static int add_unique(struct reading *rd, struct rendition_facts *facts)
+{
+	const char *name = facts->text[RENDITION_FORMAT];
+	char format[RESOLUTION_FORMAT_BYTES + 1];
+	int rc = resolution_add(&rd->builder, facts);
+
+	for (unsigned n = 2; rc == -EEXIST && n < 100; n++) {
+		snprintf(format, sizeof(format), "%.56s-%u", name, n);
+		facts->text[RENDITION_FORMAT] = format;
+		rc = resolution_add(&rd->builder, facts);
+	}
+	facts->text[RENDITION_FORMAT] = name;
+	return rc;
+}
+
+static void add(struct reading *rd, struct rendition_facts *facts)
 {
 	/* of no importance to the others: it is left out */
-	if (resolution_add(&rd->builder, facts) < 0)
+	if (add_unique(rd, facts) < 0)
 		rd->left_out++;
 	else
 		note_expiry(rd, parse_url_expiry(facts->text[RENDITION_URL]));
@@ -382,13 +399,25 @@ static int read_root(struct reading *rd, struct json_object *root, char *why,
 	return 0;
 }
 
+/* Each value costs the parser much more than its text: so many are more than
+ * any list of renditions has. */
+static bool has_too_many_values(const char *json, size_t bytes)
+{
+	size_t values = 0;
+
+	for (size_t n = 0; n < bytes; n++)
+		values += json[n] == ',' || json[n] == '{' || json[n] == '[';
+	return values > VALUES_MAX;
+}
+
 static struct json_object *parse_text(const char *json, size_t bytes, char *why,
 				      size_t why_bytes)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
 	struct json_object *root = NULL;
 
-	if (tokener == NULL || bytes > PARSE_BYTES_MAX) {
+	if (tokener == NULL || bytes > PARSE_BYTES_MAX ||
+	    has_too_many_values(json, bytes)) {
 		snprintf(why, why_bytes, "its answer is too long");
 		goto done;
 	}

@@ -11,9 +11,9 @@
 #include "shm/segment.h"
 #include "store/layout.h"
 
-#define RECORD_VERSION     1u
-#define RECORDS_MAX 20000u
-#define FIRST_BYTES 4096u
+#define RECORD_VERSION 1u
+#define RECORDS_MAX    20000u
+#define FIRST_BYTES    4096u
 
 /* ---- records ---- */
 
@@ -63,8 +63,8 @@ bool resolution_valid(const void *data, size_t bytes)
 	const struct resolution *r = data;
 
 	if (bytes < sizeof(*r) || bytes > RESOLUTION_BYTES_MAX ||
-	    r->version != RECORD_VERSION || r->bytes != bytes || r->count == 0 ||
-	    r->count > RESOLUTION_RENDITIONS_MAX ||
+	    r->version != RECORD_VERSION || r->bytes != bytes ||
+	    r->count == 0 || r->count > RESOLUTION_RENDITIONS_MAX ||
 	    texts_from(r->count) >= bytes ||
 	    ((const char *)data)[bytes - 1] != '\0' ||
 	    !text_is_inside(r, r->title_off))
@@ -508,7 +508,8 @@ const struct resolution *resolutions_find(struct resolutions *rs,
 
 /* ---- writing ---- */
 
-#define LOOKED_AT 64u
+#define LOOKED_AT       64u
+#define DROPPED_AT_ONCE 8u
 
 static int64_t time_of(const MDB_val *v)
 {
@@ -553,6 +554,22 @@ static int drop_old(struct resolutions *rs, MDB_txn *txn, const char *near,
 	return table_errno(mdb_del(txn, rs->records, &k, NULL));
 }
 
+/* Pages that are in use, free ones for a transaction or two not counted: is
+ * there room for this record and the copies of its path? */
+static bool is_nearly_full(struct resolutions *rs, MDB_txn *txn)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	uint64_t pages;
+
+	if (mdb_env_info(rs->env, &info) != 0 ||
+	    mdb_stat(txn, rs->records, &stat) != 0)
+		return false;
+	pages = stat.ms_branch_pages + stat.ms_leaf_pages +
+		stat.ms_overflow_pages;
+	return pages * stat.ms_psize > info.me_mapsize / 4 * 3;
+}
+
 static int put(struct resolutions *rs, const char *key, size_t key_bytes,
 	       const struct resolution *record)
 {
@@ -565,8 +582,13 @@ static int put(struct resolutions *rs, const char *key, size_t key_bytes,
 	if (rc < 0)
 		return rc;
 	rc = table_errno(mdb_stat(txn, rs->records, &stat));
-	if (rc == 0 && stat.ms_entries >= RECORDS_MAX)
+	for (unsigned n = 0; rc == 0 && n < DROPPED_AT_ONCE; n++) {
+		if (stat.ms_entries < RECORDS_MAX && !is_nearly_full(rs, txn))
+			break;
 		rc = drop_old(rs, txn, key, key_bytes);
+		if (rc == 0)
+			rc = table_errno(mdb_stat(txn, rs->records, &stat));
+	}
 	if (rc == 0)
 		rc = table_errno(mdb_put(txn, rs->records, &k, &v, 0));
 	if (rc < 0) {
@@ -587,7 +609,7 @@ int resolutions_put(struct resolutions *rs, const char *key, size_t key_bytes,
 	rc = put(rs, key, key_bytes, record);
 	/* full, and what goes is free for the transaction after the next */
 	for (unsigned n = 0; rc == -ENOSPC && n < 4; n++) {
-		MDB_txn *txn;
+		MDB_txn *txn = NULL;
 
 		rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
 		for (unsigned m = 0; rc == 0 && m < 8; m++)

@@ -44,6 +44,10 @@ static void starve(struct fixture *fx, uint64_t ms, uint64_t each_bps,
 	for (uint64_t t = 0; t < ms; t += STEP_MS) {
 		uint64_t bps = origin_parallel(fx->o) * each_bps;
 
+		while (origin_active(fx->o) < origin_parallel(fx->o))
+			origin_begin(fx->o);
+		while (origin_active(fx->o) > origin_parallel(fx->o))
+			origin_end(fx->o);
 		origin_note_bytes(fx->o,
 				  min_u64(bps, all_bps) * STEP_MS / 1000);
 		fx->now_ms += STEP_MS;
@@ -90,6 +94,25 @@ static void test_stops_where_it_no_longer_helps(void **state)
 	begin(&fx, 64, 8, 0);
 	starve(&fx, 10000, MIB, 2 * MIB + MIB / 2);
 	assert_int_equal(origin_parallel(fx.o), 2);
+	origins_close(fx.os);
+}
+
+static void test_what_is_not_used_is_not_judged(void **state)
+{
+	struct fixture fx;
+
+	(void)state;
+	begin(&fx, 64, 6, 0);
+	origin_begin(fx.o); /* one connection, whatever is allowed */
+	for (int n = 0; n < 100; n++) {
+		origin_note_bytes(fx.o, MIB / 10);
+		fx.now_ms += STEP_MS;
+		origin_tick_starved(fx.o, fx.now_ms);
+	}
+	origin_end(fx.o);
+	/* it has not been held against them: they are tried soon again */
+	starve(&fx, 6000, MIB, UINT64_MAX / 2000);
+	assert_int_equal(origin_parallel(fx.o), 6);
 	origins_close(fx.os);
 }
 
@@ -288,6 +311,7 @@ int main(void)
 		cmocka_unit_test(test_climbs_where_connections_are_paced),
 		cmocka_unit_test(test_stays_where_the_whole_is_limited),
 		cmocka_unit_test(test_stops_where_it_no_longer_helps),
+		cmocka_unit_test(test_what_is_not_used_is_not_judged),
 		cmocka_unit_test(test_long_ranges),
 		cmocka_unit_test(test_refusals_that_mean_the_object),
 		cmocka_unit_test(test_open_ranges_that_crawl),
