@@ -37,6 +37,7 @@ struct origin {
 	UT_hash_handle hh;
 	struct origins *os;
 	uint32_t active;
+	uint32_t ahead; /* of these */
 	uint64_t used_ms;
 	/* learned */
 	uint64_t range_max;             /* SIZE_UNKNOWN: no limit is known */
@@ -157,20 +158,27 @@ const char *origin_name(const struct origin *o)
 
 /* ---- transfers in progress ---- */
 
-void origin_begin(struct origin *o)
+void origin_begin(struct origin *o, bool ahead)
 {
 	o->active++;
+	o->ahead += ahead;
 }
 
-void origin_end(struct origin *o)
+void origin_end(struct origin *o, bool ahead)
 {
-	must(o->active > 0);
+	must(o->active > 0 && o->ahead >= (uint32_t)ahead);
 	o->active--;
+	o->ahead -= ahead;
 }
 
 uint32_t origin_active(const struct origin *o)
 {
 	return o->active;
+}
+
+uint32_t origin_ahead(const struct origin *o)
+{
+	return o->ahead;
 }
 
 uint64_t origin_blocked_until_ms(const struct origin *o)

@@ -48,9 +48,11 @@ const char *origin_name(const struct origin *o);
 
 /* ---- transfers in progress ---- */
 
-void origin_begin(struct origin *o);
-void origin_end(struct origin *o);
+/* ahead: nobody has asked for it. */
+void origin_begin(struct origin *o, bool ahead);
+void origin_end(struct origin *o, bool ahead);
 uint32_t origin_active(const struct origin *o);
+uint32_t origin_ahead(const struct origin *o);
 
 /* How many transfers it tolerates at a time. */
 uint32_t origin_limit(const struct origin *o);

@@ -78,6 +78,7 @@ static void on_inbox(evutil_socket_t fd, short what UNUSED, void *arg)
 		struct timeval soon = { 0, TICK_BUSY_MS * 1000 };
 
 		event_add(pf->tick, &soon);
+		pf->idle = false; /* else each message would put it off */
 	}
 }
 

@@ -104,7 +104,7 @@ static void count_transfer(struct run *run)
 	if (!run->counted)
 		return;
 	run->counted = false;
-	origin_end(run->origin);
+	origin_end(run->origin, run->ahead);
 	if (run->body_bytes > 0 && !run->was_paused)
 		origin_note_rate(run->origin, run->body_bytes,
 				 now_ms - run->body_ms,
@@ -803,6 +803,10 @@ static void go_on(struct run *run)
 {
 	int rc = 0;
 
+	if (border(run, run->pos_off) == run->pos_off) {
+		run_end(run); /* another one brings what follows */
+		return;
+	}
 	run->state = RUN_RETRY;
 	run->between = true;
 	run->retry_ms = run->paused_ms = plan_of(run)->now_ms;
@@ -939,6 +943,15 @@ static const struct transfer_ops ops = {
 	.end = on_end,
 };
 
+/* No byte is asked for that is there, or that another run brings; but at
+ * least one. */
+static uint64_t stop_off(const struct run *run)
+{
+	uint64_t to = border(run, run->pos_off);
+
+	return to > run->pos_off ? min_u64(to, run->end_off) : run->end_off;
+}
+
 /* Fields of the request that depend on what is known of the object. */
 static void make_conditional(const struct run *run, struct transfer_want *want)
 {
@@ -984,9 +997,11 @@ static int begin_transfer(struct run *run)
 		return rc;
 	run->origin = origins_of_url(plan->origins, url, plan->now_ms);
 	run->range_end = run->end_off;
+	if (!run->probe && !run->revalidate && !run->whole)
+		run->range_end = stop_off(run);
 	if (run->origin != NULL && run->suffix == 0 && !run->whole)
 		run->range_end = origin_range_end(run->origin, run->pos_off,
-						  run->end_off);
+						  run->range_end);
 	run->overlap_bytes = overlap_of(run);
 	want.url = url;
 	want.from = run->pos_off - run->overlap_bytes;
@@ -1003,7 +1018,7 @@ static int begin_transfer(struct run *run)
 	}
 	run->counted = run->origin != NULL;
 	if (run->counted)
-		origin_begin(run->origin);
+		origin_begin(run->origin, run->ahead);
 	run->state = RUN_ASKED;
 	count(run, STAT_origin_requests, 1);
 	return 0;
@@ -1016,17 +1031,14 @@ static bool may_connect(struct title *t, const struct run_want *want)
 	struct plan *plan = t->plan;
 	struct origin *o = plan_origin(t);
 	bool waited = !want->ahead || want->urgent;
-	uint32_t limit;
 
 	if (o == NULL)
 		return true;
-	limit = origin_limit(o);
-	if (!waited && origin_blocked_until_ms(o) > plan->now_ms)
+	if (!waited &&
+	    (origin_blocked_until_ms(o) > plan->now_ms ||
+	     origin_ahead(o) >= plan->opts.conf->upstream.max_connections))
 		return false;
-	if (!waited)
-		limit = (uint32_t)min_u64(
-			limit, plan->opts.conf->upstream.max_connections);
-	if (origin_active(o) < limit)
+	if (origin_active(o) < origin_limit(o))
 		return true;
 	return waited && schedule_preempt(plan, o, plan->now_ms);
 }

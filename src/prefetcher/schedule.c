@@ -233,7 +233,11 @@ static struct run *run_bringing(struct title *t, uint64_t off, uint64_t *end)
 	struct run *run;
 
 	TAILQ_FOREACH (run, &t->runs, link) {
-		if (run->revalidate || run->probe || run_next_off(run) > off)
+		/* what it has taken, but not written yet, is not missing */
+		uint64_t from = run->fill != NULL ? run->fill->to_off
+						  : run->pos_off;
+
+		if (run->revalidate || run->probe || from > off)
 			continue;
 		*end = run->whole ? SIZE_UNKNOWN : end_of_run(t, run);
 		if (off < *end)
@@ -664,7 +668,7 @@ static void need_for_job(struct schedule *sc, struct job *job)
 	else
 		job_run(job, plan->now_ms);
 	if (t->obj->record == NULL) {
-		if (sc->room > 0)
+		if (sc->room > 0 && sc->slack_ms >= conf_of(plan)->min_slack)
 			probe(sc, t, job->deadline_ms);
 		return;
 	}

@@ -45,9 +45,9 @@ static void starve(struct fixture *fx, uint64_t ms, uint64_t each_bps,
 		uint64_t bps = origin_parallel(fx->o) * each_bps;
 
 		while (origin_active(fx->o) < origin_parallel(fx->o))
-			origin_begin(fx->o);
+			origin_begin(fx->o, true);
 		while (origin_active(fx->o) > origin_parallel(fx->o))
-			origin_end(fx->o);
+			origin_end(fx->o, true);
 		origin_note_bytes(fx->o,
 				  min_u64(bps, all_bps) * STEP_MS / 1000);
 		fx->now_ms += STEP_MS;
@@ -103,13 +103,17 @@ static void test_what_is_not_used_is_not_judged(void **state)
 
 	(void)state;
 	begin(&fx, 64, 6, 0);
-	origin_begin(fx.o); /* one connection, whatever is allowed */
+	origin_begin(fx.o, true);
+	assert_int_equal(origin_ahead(fx.o), 1);
+	origin_end(fx.o, true);
+	assert_int_equal(origin_ahead(fx.o), 0);
+	origin_begin(fx.o, false); /* one connection, whatever is allowed */
 	for (int n = 0; n < 100; n++) {
 		origin_note_bytes(fx.o, MIB / 10);
 		fx.now_ms += STEP_MS;
 		origin_tick_starved(fx.o, fx.now_ms);
 	}
-	origin_end(fx.o);
+	origin_end(fx.o, false);
 	/* it has not been held against them: they are tried soon again */
 	starve(&fx, 6000, MIB, UINT64_MAX / 2000);
 	assert_int_equal(origin_parallel(fx.o), 6);
@@ -185,7 +189,7 @@ static void test_a_busy_origin(void **state)
 	(void)state;
 	begin(&fx, 64, 6, 0);
 	for (int n = 0; n < 8; n++)
-		origin_begin(fx.o);
+		origin_begin(fx.o, false);
 	origin_note_busy(fx.o, 0, fx.now_ms);
 	assert_in_range(origin_blocked_until_ms(fx.o), fx.now_ms + 400,
 			fx.now_ms + 600);
@@ -196,7 +200,7 @@ static void test_a_busy_origin(void **state)
 	origin_note_busy(fx.o, 30000, fx.now_ms);
 	assert_int_equal(origin_blocked_until_ms(fx.o), fx.now_ms + 30000);
 	for (int n = 0; n < 8; n++)
-		origin_end(fx.o);
+		origin_end(fx.o, false);
 	/* again and again: the pause doubles, up to a minute, and one
 	 * connection is always tolerated */
 	for (int n = 0; n < 20; n++) {
@@ -208,8 +212,8 @@ static void test_a_busy_origin(void **state)
 	/* alone it was not one too many */
 	fx.now_ms = origin_blocked_until_ms(fx.o);
 	assert_int_equal(origin_limit(fx.o), 7);
-	origin_begin(fx.o);
-	origin_begin(fx.o);
+	origin_begin(fx.o, false);
+	origin_begin(fx.o, false);
 	origin_note_busy(fx.o, 0, fx.now_ms);
 	assert_int_equal(origin_limit(fx.o), 1);
 	/* good minutes bring one back each */
@@ -293,7 +297,7 @@ static void test_is_bounded(void **state)
 
 	(void)state;
 	begin(&fx, 64, 6, 0);
-	origin_begin(fx.o);
+	origin_begin(fx.o, false);
 	for (unsigned n = 0; n < 2 * ORIGINS_MAX; n++) {
 		snprintf(url, sizeof(url), "http://o%u.test/{id}", n);
 		assert_non_null(origins_of_url(fx.os, url, fx.now_ms + n));
