@@ -455,6 +455,8 @@ int parse_resolution(const char *json, size_t bytes, int64_t wall_s,
 	if (rc == -ENOENT)
 		snprintf(why, why_bytes,
 			 "it names no rendition over http or https");
+	if (rc == -ENOSPC)
+		snprintf(why, why_bytes, "its answer is too long");
 	if (rc < 0)
 		return rc == -ENOMEM ? rc : -EINVAL;
 	left_s = rd.expires_s < INT64_MAX ? rd.expires_s - wall_s : ttl_s;

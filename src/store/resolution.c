@@ -320,6 +320,7 @@ void resolution_abort(struct resolution_builder *b)
 struct resolutions {
 	MDB_env *env;
 	MDB_dbi records;
+	uint64_t map_bytes;
 	MDB_txn *read; /* kept and renewed */
 	bool reading;
 	/* LMDB aligns values to two bytes only */
@@ -361,6 +362,7 @@ static int check_file_size(struct resolutions *rs, const char *folder)
 	if (mdb_env_info(rs->env, &info) != 0 ||
 	    mdb_env_stat(rs->env, &env) != 0 || stat(name, &st) < 0)
 		return -EIO;
+	rs->map_bytes = info.me_mapsize; /* of a larger file: the file's */
 	if (info.me_last_txnid != 0 &&
 	    (uint64_t)st.st_size <
 		    (uint64_t)(info.me_last_pgno + 1) * env.ms_psize)
@@ -508,8 +510,8 @@ const struct resolution *resolutions_find(struct resolutions *rs,
 
 /* ---- writing ---- */
 
-#define LOOKED_AT       64u
-#define DROPPED_AT_ONCE 8u
+#define LOOKED_AT 64u
+#define DROPS     64u /* of one transaction */
 
 static int64_t time_of(const MDB_val *v)
 {
@@ -554,22 +556,6 @@ static int drop_old(struct resolutions *rs, MDB_txn *txn, const char *near,
 	return table_errno(mdb_del(txn, rs->records, &k, NULL));
 }
 
-/* Pages that are in use, free ones for a transaction or two not counted: is
- * there room for this record and the copies of its path? */
-static bool is_nearly_full(struct resolutions *rs, MDB_txn *txn)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	uint64_t pages;
-
-	if (mdb_env_info(rs->env, &info) != 0 ||
-	    mdb_stat(txn, rs->records, &stat) != 0)
-		return false;
-	pages = stat.ms_branch_pages + stat.ms_leaf_pages +
-		stat.ms_overflow_pages;
-	return pages * stat.ms_psize > info.me_mapsize / 4 * 3;
-}
-
 static int put(struct resolutions *rs, const char *key, size_t key_bytes,
 	       const struct resolution *record)
 {
@@ -582,15 +568,70 @@ static int put(struct resolutions *rs, const char *key, size_t key_bytes,
 	if (rc < 0)
 		return rc;
 	rc = table_errno(mdb_stat(txn, rs->records, &stat));
-	for (unsigned n = 0; rc == 0 && n < DROPPED_AT_ONCE; n++) {
-		if (stat.ms_entries < RECORDS_MAX && !is_nearly_full(rs, txn))
-			break;
+	if (rc == 0 && stat.ms_entries >= RECORDS_MAX)
 		rc = drop_old(rs, txn, key, key_bytes);
-		if (rc == 0)
-			rc = table_errno(mdb_stat(txn, rs->records, &stat));
-	}
 	if (rc == 0)
 		rc = table_errno(mdb_put(txn, rs->records, &k, &v, 0));
+	if (rc < 0) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	return table_errno(mdb_txn_commit(txn));
+}
+
+/* Would a record of these bytes be put without filling the map?  LMDB needs
+ * free pages for every change, deletions too, and what one transaction frees
+ * can be used by the one after the next: a quarter is always kept free. */
+static bool has_room(struct resolutions *rs, MDB_txn *txn, uint32_t bytes)
+{
+	MDB_stat stat;
+	uint64_t pages;
+
+	if (mdb_stat(txn, rs->records, &stat) != 0)
+		return false;
+	pages = stat.ms_branch_pages + stat.ms_leaf_pages +
+		stat.ms_overflow_pages;
+	return stat.ms_entries == 0 ||
+	       pages * stat.ms_psize + 2 * (uint64_t)bytes <=
+		       rs->map_bytes - rs->map_bytes / 4;
+}
+
+/* Some old records go.  1: there is room; 0: not yet. */
+static int drop_some(struct resolutions *rs, const char *near,
+		     size_t near_bytes, uint32_t bytes)
+{
+	bool room = false;
+	MDB_txn *txn;
+	int rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
+
+	if (rc < 0)
+		return rc;
+	for (unsigned n = 0; rc == 0 && n < DROPS; n++) {
+		room = has_room(rs, txn, bytes);
+		if (room && n == 0) {
+			mdb_txn_abort(txn);
+			return 1;
+		}
+		if (room)
+			break;
+		rc = drop_old(rs, txn, near, near_bytes);
+	}
+	if (rc < 0) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	rc = table_errno(mdb_txn_commit(txn));
+	return rc < 0 ? rc : room;
+}
+
+static int empty_table(struct resolutions *rs)
+{
+	MDB_txn *txn;
+	int rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
+
+	if (rc < 0)
+		return rc;
+	rc = table_errno(mdb_drop(txn, rs->records, 0));
 	if (rc < 0) {
 		mdb_txn_abort(txn);
 		return rc;
@@ -601,25 +642,19 @@ static int put(struct resolutions *rs, const char *key, size_t key_bytes,
 int resolutions_put(struct resolutions *rs, const char *key, size_t key_bytes,
 		    const struct resolution *record)
 {
-	int rc;
+	int rc = 0;
 
 	if (key_bytes == 0 || key_bytes > LAYOUT_KEY_BYTES)
 		return -EINVAL;
 	(void)mdb_reader_check(rs->env, NULL);
-	rc = put(rs, key, key_bytes, record);
-	/* full, and what goes is free for the transaction after the next */
-	for (unsigned n = 0; rc == -ENOSPC && n < 4; n++) {
-		MDB_txn *txn = NULL;
-
-		rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
-		for (unsigned m = 0; rc == 0 && m < 8; m++)
-			rc = drop_old(rs, txn, key, key_bytes);
-		if (rc < 0) {
-			if (txn != NULL)
-				mdb_txn_abort(txn);
-			return rc;
-		}
-		rc = table_errno(mdb_txn_commit(txn));
+	for (unsigned n = 0; rc == 0 && n < RECORDS_MAX / DROPS; n++)
+		rc = drop_some(rs, key, key_bytes, record->bytes);
+	if (rc >= 0)
+		rc = put(rs, key, key_bytes, record);
+	/* its pages must lie side by side; twice, since what is freed first
+	 * can be used by the transaction after the next */
+	for (unsigned n = 0; rc == -ENOSPC && n < 3; n++) {
+		rc = empty_table(rs);
 		if (rc == 0)
 			rc = put(rs, key, key_bytes, record);
 	}

@@ -142,8 +142,9 @@ void resolutions_end_read(struct resolutions *rs);
 const struct resolution *resolutions_find(struct resolutions *rs,
 					  const char *key, size_t key_bytes);
 
-/* The writer: replaces and commits.  When the table is full the oldest
- * records go. */
+/* The writer: replaces and commits.  When the table is full old records go;
+ * in the end, when the record finds no place between the others, all of
+ * them. */
 int resolutions_put(struct resolutions *rs, const char *key, size_t key_bytes,
 		    const struct resolution *record) MUSTCHECK;
 int resolutions_delete(struct resolutions *rs, const char *key,

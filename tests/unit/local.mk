@@ -35,3 +35,8 @@ check_PROGRAMS += \
 check_PROGRAMS += \
 	tests/unit/test_worker_locate \
 	tests/unit/test_worker_renditions
+check_PROGRAMS += \
+	tests/unit/test_resolution \
+	tests/unit/test_resolver_command \
+	tests/unit/test_resolver_directory \
+	tests/unit/test_resolver_parse
