@@ -8,8 +8,6 @@ import os
 import sys
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -17,25 +15,13 @@ sys.path[:0] = [os.path.join(ROOT, "tests", "bench"),
                 os.path.join(ROOT, "tests", "media")]
 
 import bench  # noqa: E402
+import chromium  # noqa: E402
 import make_media  # noqa: E402
 from paced_origin import Origin  # noqa: E402
 
 # slower than a seek's patience allows to wait, faster than the clips play
 ORIGIN_BPS = 400 * 1024
 ORIGIN_DELAY_S = .2
-
-CHROMIUM = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-    "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding", "--disable-dev-shm-usage",
-    "--window-size=1000,800", "--host-resolver-rules="
-    "MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1",
-]
-
 
 class Clip:
     """A clip and what a test wants to know of it."""
@@ -101,16 +87,8 @@ def new_browser(tmp_path):
 
     def make():
         profile = tmp_path / f"profile-{len(opened)}"
-        options = webdriver.ChromeOptions()
-        options.binary_location = "/usr/bin/chromium"
-        for flag in CHROMIUM + [f"--user-data-dir={profile}"]:
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"),
-                                  options=options)
+        driver = chromium.start(profile)
         opened.append(driver)
-        driver.set_script_timeout(60)
-        driver.set_page_load_timeout(30)
         return driver
 
     yield make
