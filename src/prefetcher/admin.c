@@ -168,6 +168,39 @@ static void put_stats(struct json *j, struct segment *seg)
 	json_object_end(j);
 }
 
+static void put_origin(void *ctx, const struct origin *o,
+		       const struct origin_record *rec)
+{
+	struct json *j = ctx;
+
+	json_object(j);
+	put_text(j, "origin", origin_name(o));
+	put_u64(j, "active", origin_active(o));
+	put_u64(j, "ahead", origin_ahead(o));
+	put_u64(j, "parallel", rec->parallel);
+	put_u64(j, "tolerated", rec->tolerated);
+	put_size(j, "range_max", rec->range_max);
+	json_key(j, "prefers_bounded");
+	json_bool(j, (rec->flags & ORIGIN_PREFERS_BOUNDED) != 0);
+	put_u64(j, "bounded_bps", rec->bounded_bps);
+	put_u64(j, "open_bps", rec->open_bps);
+	put_u64(j, "first_byte_ms", rec->first_byte_ms);
+	json_object_end(j);
+}
+
+/* ---- GET /origins ---- */
+
+static void get_origins(struct admin *ad, struct answer *an)
+{
+	if (!begin(an, ORIGINS_MAX * KIB + ANSWER_BYTES))
+		return;
+	json_key(&an->json, "origins");
+	json_array(&an->json);
+	origins_each(ad->plan->origins, plan_wall_s(), put_origin, &an->json);
+	json_array_end(&an->json);
+	finish(an, 200);
+}
+
 static void get_status(struct admin *ad, struct answer *an)
 {
 	struct segment *seg = ad->plan->opts.seg;
@@ -392,6 +425,7 @@ static const struct {
 	{ EVHTTP_REQ_GET, "/status", get_status },
 	{ EVHTTP_REQ_GET, "/objects", get_objects },
 	{ EVHTTP_REQ_GET, "/inflight", get_inflight },
+	{ EVHTTP_REQ_GET, "/origins", get_origins },
 	{ EVHTTP_REQ_POST, "/purge", post_purge },
 	{ EVHTTP_REQ_POST, "/verify", post_verify },
 	{ EVHTTP_REQ_GET, "/verify", get_verify },

@@ -271,6 +271,8 @@ void origin_note_rate(struct origin *o, uint64_t bytes, uint64_t body_ms,
 	/* a short one says something only when it was slow */
 	if (bytes < RATE_BYTES && body_ms < 4 * RATE_MS)
 		return;
+	if ((bounded ? o->bounded_bps : o->open_bps) == 0)
+		o->dirty = true;
 	blend(bounded ? &o->bounded_bps : &o->open_bps,
 	      bytes * 1000 / max_u64(body_ms, 1));
 	/* of one that came at once the sockets' buffers tell more than it */
@@ -289,7 +291,9 @@ void origin_note_rate(struct origin *o, uint64_t bytes, uint64_t body_ms,
 void origin_note_accepted(struct origin *o, uint64_t range_bytes)
 {
 	o->range_seen = max_u64(o->range_seen, range_bytes);
-	if (o->range_try > 0 && range_bytes <= o->range_try) {
+	/* one that is much shorter says nothing of this length */
+	if (o->range_try > 0 && range_bytes <= o->range_try &&
+	    range_bytes > o->range_try / 2) {
 		o->range_max = o->range_try; /* it was the length */
 		o->range_try = 0;
 		o->dirty = true;
@@ -319,6 +323,14 @@ bool origin_note_refused(struct origin *o, uint64_t range_bytes)
 
 /* ---- busy ---- */
 
+/* A trial that came to no judgement. */
+static void give_up_trial(struct origin *o)
+{
+	if (o->climb == CLIMB_SETTLE || o->climb == CLIMB_MEASURE)
+		o->parallel = o->parallel_before;
+	o->climb = CLIMB_REST;
+}
+
 void origin_note_busy(struct origin *o, uint64_t retry_after_ms,
 		      uint64_t now_ms)
 {
@@ -337,7 +349,7 @@ void origin_note_busy(struct origin *o, uint64_t retry_after_ms,
 	if (o->active > 1)
 		o->tolerated = (uint32_t)min_u64(o->tolerated, o->active - 1);
 	o->tolerated_ms = now_ms;
-	o->climb = CLIMB_REST;
+	give_up_trial(o);
 	o->hold_until_ms = now_ms + o->hold_ms;
 	o->dirty = true;
 }
@@ -436,12 +448,8 @@ void origin_tick_starved(struct origin *o, uint64_t now_ms)
 	if (o->starved_ms == now_ms)
 		return;
 	o->starved_ms = now_ms;
-	if (anew && o->climb != CLIMB_REST) {
-		/* what came in between tells nothing */
-		if (o->climb != CLIMB_BEFORE)
-			o->parallel = o->parallel_before;
-		o->climb = CLIMB_REST;
-	}
+	if (anew) /* what came in between tells nothing */
+		give_up_trial(o);
 	switch (o->climb) {
 	case CLIMB_REST:
 		if (now_ms >= o->hold_until_ms &&
@@ -493,6 +501,8 @@ bool origins_next_dirty(struct origins *os, uint64_t now_ms, int64_t wall_s,
 	struct origin *o, *next;
 
 	HASH_ITER (hh, os->all, o, next) {
+		if (now_ms - o->starved_ms > STARVED_GAP_MS)
+			give_up_trial(o);
 		if (!o->dirty || now_ms - o->saved_ms < SAVE_MS)
 			continue;
 		o->dirty = false;

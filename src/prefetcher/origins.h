@@ -100,7 +100,9 @@ void origin_tick_starved(struct origin *o, uint64_t now_ms);
 
 /* ---- what is kept ---- */
 
-/* One that has changed since it was saved 10 s or longer ago; false: none. */
+/* One that has changed since it was saved 10 s or longer ago; false: none.
+ * now_ms UINT64_MAX: the end, however long ago.  Also ends trials that nobody
+ * is starved for any more: call it every second or so. */
 bool origins_next_dirty(struct origins *os, uint64_t now_ms, int64_t wall_s,
 			const char **name, struct origin_record *rec);
 

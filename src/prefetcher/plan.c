@@ -876,6 +876,16 @@ static int open_upstream(struct plan *plan)
 	return upstream_open(&plan->upstream, plan->opts.base, &opts);
 }
 
+void plan_save_origins(struct plan *plan, uint64_t now_ms)
+{
+	struct origin_record rec;
+	const char *name;
+
+	while (origins_next_dirty(plan->origins, now_ms, plan_wall_s(), &name,
+				  &rec))
+		catalog_save_origin(plan->cat, name, &rec);
+}
+
 static void load_origin(void *ctx, const char *name,
 			const struct origin_record *rec)
 {
@@ -984,6 +994,7 @@ void plan_close(struct plan *plan)
 	while (!TAILQ_EMPTY(&plan->titles))
 		close_title(TAILQ_FIRST(&plan->titles));
 	upstream_close(plan->upstream);
+	plan_save_origins(plan, UINT64_MAX);
 	close_parts(plan);
 	catalog_close(plan->cat);
 	event_free(plan->look);

@@ -157,6 +157,9 @@ uint64_t plan_window(const struct title *t, uint64_t off);
 /* Where its bytes come from; NULL: not known before it is resolved. */
 struct origin *plan_origin(struct title *t);
 
+/* What was learned of origins goes to the index; now_ms as in origins.h. */
+void plan_save_origins(struct plan *plan, uint64_t now_ms);
+
 /* Wall clock, seconds. */
 int64_t plan_wall_s(void);
 

@@ -234,8 +234,8 @@ static struct run *run_bringing(struct title *t, uint64_t off, uint64_t *end)
 
 	TAILQ_FOREACH (run, &t->runs, link) {
 		/* what it has taken, but not written yet, is not missing */
-		uint64_t from = run->fill != NULL ? run->fill->to_off
-						  : run->pos_off;
+		uint64_t from =
+			run->fill != NULL ? run->fill->to_off : run->pos_off;
 
 		if (run->revalidate || run->probe || from > off)
 			continue;
@@ -921,16 +921,6 @@ static void tick_origins(struct plan *plan)
 	}
 }
 
-static void save_origins(struct plan *plan)
-{
-	struct origin_record rec;
-	const char *name;
-
-	while (origins_next_dirty(plan->origins, plan->now_ms, plan_wall_s(),
-				  &name, &rec))
-		catalog_save_origin(plan->cat, name, &rec);
-}
-
 /* Waste of late makes the read-ahead shorter. */
 static void judge_waste(struct schedule *sc)
 {
@@ -984,6 +974,6 @@ void schedule_tick(struct plan *plan)
 	start_all(sc);
 	hold_jobs(sc);
 	tick_origins(plan);
-	save_origins(plan);
+	plan_save_origins(plan, plan->now_ms);
 	judge_waste(sc);
 }

@@ -5,6 +5,10 @@ clip of 12 MB takes half a minute, so a seek that waited for the bytes before
 it would be seen at once.
 """
 
+import json
+import time
+import urllib.request
+
 import pytest
 
 import make_media
@@ -155,3 +159,31 @@ def test_other_sites_may_read(clips, server, browser, tmp_path):
     assert answer["range"] == f"bytes 100-199/{clip.size}"
     assert answer["bytes"] == 100
     assert "reelcache" in answer["cache"]
+
+
+def test_prefetched_start_needs_no_origin(clips, origin, server, browser):
+    """POST /prefetch of the first seconds: the first picture shows while the
+    origin does not answer at all."""
+    clip = clips["360p-moov-last.mp4"]
+    target = server.path(clip.name).replace("/proxy/", "/prefetch/")
+    request = urllib.request.Request(server.url(target) + "?seconds=5",
+                                     method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 202
+
+    def done():
+        with urllib.request.urlopen(server.url(target), timeout=10) as answer:
+            jobs = json.load(answer)["jobs"]
+        assert [j["state"] for j in jobs] in (["waiting"], ["running"],
+                                              ["done"]), jobs
+        return jobs[0]["state"] == "done"
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline, "the prefetch does not end"
+        time.sleep(.05)
+    origin.delay_s = 1000
+    page = Page(browser, server)
+    picture = page.load(clip)
+    assert picture["frame"] == 0
+    assert picture["waitedMs"] < 5000
+    page.play_to(1)

@@ -252,7 +252,7 @@ static void test_format_ids(void **state)
 	}
 }
 
-/* Of two of one name the better one, which comes last, stays. */
+/* Of several of one name the better one, which comes last, keeps it. */
 static void test_duplicates(void **state)
 {
 	struct resolution *r =
@@ -263,9 +263,13 @@ static void test_duplicates(void **state)
 		      "{\"format_id\":\"c\",\"url\":\"http://h/4\"}]}");
 
 	(void)state;
-	assert_int_equal(r->count, 2);
+	assert_int_equal(r->count, 4);
 	assert_string_equal(text(r, 0, RENDITION_URL), "http://h/4");
 	assert_string_equal(text(r, 1, RENDITION_URL), "http://h/3");
+	assert_string_equal(text(r, 1, RENDITION_FORMAT), "a_b");
+	assert_string_equal(text(r, 2, RENDITION_FORMAT), "a_b-2");
+	assert_string_equal(text(r, 2, RENDITION_URL), "http://h/2");
+	assert_string_equal(text(r, 3, RENDITION_FORMAT), "a_b-3");
 	free(r);
 }
 
