@@ -19,9 +19,10 @@
 #define JOB_RATE       (500 * KIB)  /* bytes a s, for seconds of no video */
 #define BEGUN_KIB      512          /* who has read less has only begun */
 #define PROBE_BYTES    (512 * KIB)  /* of an object that is not known yet */
-#define INDEX_FEED     (512 * KIB)  /* bytes given to a parser in a pass */
-#define STARVED_MS     1000         /* since somebody was last starved */
-#define PREEMPT_MS     2000         /* later than this can wait */
+#define PART_ALIGN     (64 * KIB)
+#define INDEX_FEED     (512 * KIB) /* bytes given to a parser in a pass */
+#define STARVED_MS     1000        /* since somebody was last starved */
+#define PREEMPT_MS     2000        /* later than this can wait */
 #define DEPTH_MS       5000
 #define DEPTH_LEAST    12u
 #define DEPTH_STEP     12u
@@ -440,7 +441,8 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 	    media_info(t->media)->index_behind) {
 		/* the player will turn to its index next */
 		struct wish index = { .title = t,
-				      .from_off = want.from,
+				      .from_off = want.from / PART_ALIGN *
+						  PART_ALIGN,
 				      .to_off = want.to,
 				      .from_ms = plan->now_ms,
 				      .keeps = true };
@@ -626,8 +628,9 @@ static bool find_span(struct title *t, struct job *job)
 static bool need_part(struct schedule *sc, struct title *t,
 		      const struct job *job, struct span part)
 {
+	/* players ask from a multiple of 32 KiB on, some of 64 KiB */
 	struct wish wish = { .title = t,
-			     .from_off = part.from,
+			     .from_off = part.from / PART_ALIGN * PART_ALIGN,
 			     .to_off = min_u64(part.to,
 					       t->obj->record->size_bytes),
 			     .from_ms = job->deadline_ms,
