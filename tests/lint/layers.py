@@ -16,7 +16,7 @@ SRC = pathlib.Path(os.environ.get("REEL_SRCDIR", ".")) / "src"
 KEPT = {
     "lmdb.h": {"store"},
     "ini.h": {"conf"},
-    "json-c/json.h": {"ctl"},
+    "json-c/json.h": {"ctl", "resolver"},
     "libdeflate.h": {"store", "http", "util"},
 }
 CURL = {"upstream", "ctl"}
