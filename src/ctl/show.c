@@ -69,6 +69,7 @@ static void show_verdict(struct json_object *status)
 	size_t missing = 0;
 	struct json_object *workers = field_array(status, "workers", &count);
 	struct json_object *prefetcher = field_member(status, "prefetcher");
+	struct json_object *resolver = field_member(status, "resolver");
 
 	for (size_t i = 0; i < count; i++) {
 		const char *state =
@@ -84,6 +85,9 @@ static void show_verdict(struct json_object *status)
 	else if (field_number_or_0(prefetcher, "pid") == 0)
 		printf("DEGRADED: no prefetcher, only what is stored is "
 		       "served\n");
+	else if (field_number_or_0(resolver, "pid") == 0)
+		printf("DEGRADED: no resolver, new ids of sources that need it "
+		       "are not served\n");
 	else if (missing > 0)
 		printf("DEGRADED: %zu of %zu workers are not ready\n", missing,
 		       missing + ready);
@@ -92,22 +96,29 @@ static void show_verdict(struct json_object *status)
 		       ready == 1 ? "" : "s");
 }
 
+static void add_process(struct table *t, struct json_object *status,
+			const char *name)
+{
+	struct json_object *process = field_member(status, name);
+
+	table_add(t, "%s", name);
+	add_number(t, process, "pid");
+	table_add(t, field_number_or_0(process, "pid") > 0 ? "ready" : "DEAD");
+	table_add(t, "-");
+	add_number(t, process, "restarts");
+}
+
 static int show_processes(struct json_object *status)
 {
 	static const char *const heads[] = { "PROCESS", ">PID", "STATE",
 					     ">CONNECTIONS", ">RESTARTS" };
-	struct json_object *prefetcher = field_member(status, "prefetcher");
 	size_t count;
 	struct json_object *workers = field_array(status, "workers", &count);
 	struct table t;
 
 	table_init(&t, ARRAY_LEN(heads), heads);
-	table_add(&t, "prefetcher");
-	add_number(&t, prefetcher, "pid");
-	table_add(&t,
-		  field_number_or_0(prefetcher, "pid") > 0 ? "ready" : "DEAD");
-	table_add(&t, "-");
-	add_number(&t, prefetcher, "restarts");
+	add_process(&t, status, "prefetcher");
+	add_process(&t, status, "resolver");
 	for (size_t i = 0; i < count; i++) {
 		struct json_object *w = json_object_array_get_idx(workers, i);
 

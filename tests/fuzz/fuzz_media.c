@@ -1,22 +1,21 @@
 /*
- * Any bytes as a file, whose size is up to four times theirs (zeros follow),
- * fed in pieces whose length the second byte tells: what is wanted lies
- * within the object and comes to an end, points grow, and the map goes forth
- * and back.
+ * Any bytes as a file, of a size that the first eight bytes tell (zeros follow
+ * what is there, or it is cut), fed in pieces whose length the ninth tells:
+ * what is wanted lies within the object and comes to an end, points grow, and
+ * the map goes forth and back.
  */
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "media/media.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 #define WANTED_MAX (2 * (uint64_t)MEDIA_INDEX_MAX + MIB)
-#define OBJECT_MAX (1u << 20)
+#define HEAD_BYTES 9u
+#define DATA_MAX   (1u << 18)
 #define PROBES     7u
-
-static uint8_t object[OBJECT_MAX];
 
 static void check_info(const struct media *m, uint64_t size)
 {
@@ -64,31 +63,48 @@ static void check_map(const struct media *m, uint64_t size)
 	must(media_bytes_for(m, UINT64_MAX, 1) == 0);
 }
 
+/* The first bytes of what is wanted. */
+static size_t feed(struct media *m, struct span want, const uint8_t *data,
+		   size_t bytes, size_t piece)
+{
+	static const uint8_t zeros[MEDIA_READ_MAX];
+	size_t n = span_len(want);
+
+	if (want.from >= bytes) {
+		media_feed(m, want.from, zeros, n);
+		return n;
+	}
+	n = min_u64(n, min_u64(piece, bytes - want.from));
+	media_feed(m, want.from, data + want.from, n);
+	return n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	struct media *m;
-	uint64_t size;
+	uint64_t size = 0;
 	uint64_t wanted = 0;
 	size_t piece;
 
-	if (bytes < 3 || bytes - 2 > OBJECT_MAX / 4)
+	if (bytes < HEAD_BYTES || bytes - HEAD_BYTES > DATA_MAX)
 		return 0;
-	size = (bytes - 2) * (data[0] % 4 + 1);
-	piece = data[1] == 0 ? MEDIA_READ_MAX : data[1];
-	memset(object, 0, size);
-	memcpy(object, data + 2, bytes - 2);
+	for (unsigned i = 0; i < 8; i++)
+		size |= (uint64_t)data[i] << (8 * i);
+	piece = data[8] == 0 ? MEDIA_READ_MAX : data[8];
+	data += HEAD_BYTES;
+	bytes -= HEAD_BYTES;
+	if (size == 0 || size == SIZE_UNKNOWN) {
+		must(media_new(&m, size) == -EINVAL);
+		return 0;
+	}
 	must(media_new(&m, size) == 0);
 	while (media_state(m) == MEDIA_WANTS) {
 		struct span want = media_want(m);
-		size_t n = span_len(want);
 
 		must(want.from < want.to && want.to <= size);
-		must(n <= MEDIA_READ_MAX);
-		if (n > piece)
-			n = piece;
-		wanted += n;
+		must(span_len(want) <= MEDIA_READ_MAX);
+		wanted += feed(m, want, data, bytes, piece);
 		must(wanted <= WANTED_MAX);
-		media_feed(m, want.from, object + want.from, n);
 		check_info(m, size);
 	}
 	check_points(m, size);

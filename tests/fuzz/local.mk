@@ -41,6 +41,11 @@ tests_fuzz_fuzz_media_SOURCES = tests/fuzz/fuzz_media.c $(fuzz_main)
 tests_fuzz_fuzz_media_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/media
 
+fuzz_programs += tests/fuzz/fuzz_resolution
+tests_fuzz_fuzz_resolution_SOURCES = tests/fuzz/fuzz_resolution.c $(fuzz_main)
+tests_fuzz_fuzz_resolution_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/resolution
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)

@@ -21,6 +21,8 @@ def test_status(server):
     status = ctl_json(server, "status")
     assert status["pid"] == server.pid
     assert status["prefetcher"]["pid"] in server.children()
+    assert status["resolver"]["pid"] in server.children()
+    assert status["resolver"]["restarts"] == 0
     workers = status["workers"]
     assert len(workers) == 2
     for worker in workers:
@@ -32,6 +34,9 @@ def test_status(server):
     assert status["stats"]["requests"] > 0
     text = server.ctl("status")
     assert text.returncode == 0 and text.stdout.startswith("OK")
+    rows = [line.split() for line in text.stdout.splitlines()]
+    for name in "prefetcher", "resolver":
+        assert [name, str(status[name]["pid"]), "ready", "-", "0"] in rows
 
 
 def test_objects(server, thing):

@@ -189,3 +189,95 @@ def test_master_dies(make, origin):
                   "no child is left")
     server.start()
     assert client.fetch(server.port, "/healthz").status == 200
+
+
+def resolver_of(server):
+    """What reelcachectl tells of it: pid and restarts; None: it is dead."""
+    for line in server.ctl("status").stdout.splitlines():
+        row = line.split()
+        if row[:1] == ["resolver"] and row[2] == "ready":
+            return int(row[1]), int(row[4])
+    return None
+
+
+def next_resolver(server, old):
+    return harness.until(
+        lambda: (now := resolver_of(server)) and now[0] != old and now,
+        "the next resolver")
+
+
+def test_resolver_dies_while_nobody_asks(make, origin):
+    server = start(make, origin)
+    obj = origin.add("o", MIB)
+    old, restarts = resolver_of(server)
+    assert old in server.children() and restarts == 0
+    server.signal(signal.SIGKILL, old)
+    new, restarts = next_resolver(server, old)
+    assert new in server.children() and restarts == 1
+    assert not harness.alive(old)
+    assert server.status()["resolver"] == {"pid": new, "restarts": 1}
+    assert server.ctl("status").stdout.startswith("OK")
+    res = server.get(obj.name)
+    client.same(obj.seed, 0, res.body, obj.size)
+
+
+def test_resolver_dies_while_a_helper_runs(make, origin):
+    """Nothing is left of a helper, also of what left its group; the viewer
+    who waits is served by the successor."""
+    server = make(origin)
+    obj = origin.add("o", MIB)
+    pids, go = f"{server.folder}/pids", f"{server.folder}/go"
+    helper = f"{server.folder}/helper"
+    with open(helper, "w") as f:
+        f.write(f"""#!/bin/sh
+if ! [ -e {go} ]; then
+    setsid sh -c 'trap "" TERM; echo $$ >>{pids}; sleep 300; sleep 300' &
+    (setsid sh -c 'echo $$ >>{pids}; exec sleep 300' &)
+    sleep 300 & echo $! >>{pids}
+    echo $$ >>{pids}
+    wait
+fi
+echo '{{"url": "{origin.url("o")}", "ext": "mp4"}}'
+""")
+    os.chmod(helper, 0o755)
+    server.set(source__cmd={"type": "command", "allow_private": True,
+                            "url": "http://127.0.0.1:9/{id}",
+                            "command": helper + " {id}"})
+    server.start()
+    waiting = harness.Later(server.get, "film", source="cmd")
+
+    def family():
+        try:
+            with open(pids) as f:
+                found = [int(line) for line in f]
+            return len(found) == 4 and found
+        except (OSError, ValueError):
+            return None
+
+    running = harness.until(family, "the helper runs")
+    assert all(harness.alive(pid) for pid in running)
+    with open(go, "w"):
+        pass
+    old, _ = resolver_of(server)
+    server.signal(signal.SIGKILL, old)
+    harness.until(lambda: not any(harness.alive(p) for p in running),
+                  "no helper is left", 3)
+    _, restarts = next_resolver(server, old)
+    assert restarts == 1
+    res = waiting.value()
+    assert res.status == 200
+    client.same(obj.seed, 0, res.body, obj.size)
+
+
+def test_resolver_dies_again_and_again(make, origin):
+    server = start(make, origin)
+    obj = origin.add("o", 2 * MIB, rate=MIB)
+    v = viewer(server, obj, server.workers()[0])
+    for n in range(3):
+        pid, restarts = harness.until(lambda: resolver_of(server), "it lives")
+        assert restarts == n
+        server.signal(signal.SIGKILL, pid)
+        next_resolver(server, pid)
+    res = v.value()
+    assert res.whole and len(res.body) == obj.size
+    assert server.metrics()["restarts"] == 3
