@@ -19,6 +19,7 @@
 #define JOB_RATE       (500 * KIB)  /* bytes a s, for seconds of no video */
 #define BEGUN_KIB      512          /* who has read less has only begun */
 #define PROBE_BYTES    (512 * KIB)  /* of an object that is not known yet */
+#define CUT_PIECES     3 /* left behind the one that an open run keeps */
 #define PART_ALIGN     (64 * KIB)
 #define INDEX_FEED     (512 * KIB) /* bytes given to a parser in a pass */
 #define STARVED_MS     1000        /* since somebody was last starved */
@@ -353,6 +354,9 @@ static uint64_t use_run(struct schedule *sc, const struct wish *w,
 	to = run_next_off(run) + piece;
 	if (run->range_end != SIZE_UNKNOWN && run->counted)
 		to = max_u64(to, run->range_end);
+	/* an open request that is cut leaves bytes behind: not for little */
+	else if (min_u64(end, w->to_off) < to + CUT_PIECES * piece)
+		return end;
 	return to + piece / 2 < end ? max_u64(to, off) : end;
 }
 
