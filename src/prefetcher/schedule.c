@@ -893,9 +893,7 @@ static void forget_deadlines(struct plan *plan)
 				      rec->size_bytes == SIZE_UNKNOWN ||
 				      run_is_asked(run));
 
-			run->deadline_ms = asked || !TAILQ_EMPTY(&t->waiters)
-						   ? plan->now_ms
-						   : UINT64_MAX;
+			run->deadline_ms = asked ? plan->now_ms : UINT64_MAX;
 		}
 }
 

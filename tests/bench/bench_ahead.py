@@ -28,14 +28,16 @@ FIRST_BYTE_MS = 5
 AHEAD_S = 10            # of the next video
 VIEWERS = 20
 APART_S = 20            # playing time between two of them
-WATCH_S = 40
+WATCH_S = 30
 SPARE = 1.3             # what the origin gives, over what is needed
 BUFFER_S = 2
 AGAIN_S = .5            # of playing time is awaited after a stall
 LEAVERS = 5
 LEAVE_S = 30
 READAHEAD_S = 30
+BROWSERS = 3            # with and without a cache
 CHUNK = 4 * MIB
+NEAR = 128 * KIB        # where a broken-off answer had come to differs so much
 PAGE = ("<!DOCTYPE html><title>a video</title>"
         "<video id=\"video\" muted preload=\"auto\"></video>")
 FIRST_FRAME = """
@@ -312,36 +314,46 @@ class Bench:
             bench.die(f"the index is not behind: {boxes}")
         head = sum(n for name, n in boxes.items()
                    if name not in ("mdat", "moov"))
+        ours, theirs = [], []
         with Origin() as origin:
-            film, same, plain = [
-                origin.add(name, file=clip.path, rate=2 * MIB, delay=.2)
-                for name in ("film", "same", "plain")]
-            page = os.path.join(self.web, "index.html")
-            origin.add("page", file=page, content_type="text/html")
-            theirs_s, theirs = self.first_frame(origin.url("page"),
-                                                "/o/plain")
-            sent_plain = plain.body_bytes
+            films, plains = ([origin.add(f"{name}-{n}", file=clip.path,
+                                         rate=2 * MIB, delay=.2)
+                              for n in range(BROWSERS)]
+                             for name in ("film", "plain"))
+            origin.add("page", file=os.path.join(self.web, "index.html"),
+                       content_type="text/html")
             server = self.server(origin)
-            ours_s, ours = self.first_frame(server.url("/"), "/proxy/film")
-            sent = film.body_bytes
+            for film, plain in zip(films, plains):
+                theirs.append(self.first_frame(origin.url("page"),
+                                               f"/o/{plain.name}"))
+                ours.append(self.first_frame(server.url("/"),
+                                             server.path(film.name)))
+                sent = max(obj.body_bytes for obj in films)
+                sent_plain = max(obj.body_bytes for obj in plains)
             viewer = bench.Viewer(bench.Connection(server.port),
-                                  server.path("film"), clip.data)
+                                  server.path(films[0].name), clip.data)
             viewer.run()
-            self.quiet([film])
-            twice = film.body_bytes - film.unique_bytes
+            self.quiet(films)
+            twice = films[0].body_bytes - films[0].unique_bytes
             server.stop()
-        del same
         limit = head + boxes["moov"] + 2 * CHUNK
         self.right(label, [viewer.error], 1)
         self.table.judge(f"{label}: origin bytes before the first frame",
-                         f"{sent / MIB:.2f} MiB",
+                         f"{sent / MIB:.2f} MiB (most of {BROWSERS})",
                          f"{sent_plain / MIB:.2f} MiB (no cache)",
                          sent / limit, 1, "head + moov + 2 chunks")
-        self.table.claim(f"{label}: requests of Chromium", ", ".join(ours),
-                         ", ".join(theirs), ours == theirs)
+        same = sum(alike(o[1], t[1]) for o, t in zip(ours, theirs))
+        self.table.claim(f"{label}: browsers that ask as without a cache",
+                         f"{same}", f"{BROWSERS}", same == BROWSERS)
+        ours_s, theirs_s = (bench.median([b[0] for b in browsers])
+                            for browsers in (ours, theirs))
         self.table.judge(f"{label}: first frame", f"{ours_s:.2f} s",
                          f"{theirs_s:.2f} s (no cache)", ours_s / theirs_s,
                          None)
+        for words, browsers in (("through reelcache", ours),
+                                ("without a cache", theirs)):
+            self.table.note(f"- {label}: {words}: " + "; ".join(sorted(
+                {", ".join(b[1]) for b in browsers})))
         self.table.note(f"- {label}: {clip.size} bytes, of these moov "
                         f"{boxes['moov']}; to its end, fetched twice "
                         f"{twice / KIB:.0f} KiB")
@@ -377,27 +389,44 @@ class Bench:
         film = make_clip(self.folder, "film.mp4",
                          APART_S * (VIEWERS + 1), "4M",
                          "-movflags", "+faststart")
+        # all at once, with nothing else to do
+        ideal = BUFFER_S / SPARE
         for apart in (False, True):
             label = f"{VIEWERS} viewers of " + \
                 ("a film each" if apart else "one film")
             found = {}
             for order in ("deadline", "arrival"):
-                found[order], sent, unique = self.crowd(film, order, apart)
-                self.right(f"{label}, {order}",
-                           [p.error for p in found[order]], VIEWERS)
-                waits = [p.waited_s or 0 for p in found[order]]
+                players, sent, unique = self.crowd(film, order, apart)
+                found[order] = players
+                errors = [p.error for p in players if p.error]
+                if order == "deadline":
+                    self.right(label, errors, VIEWERS)
+                waits = [p.waited_s for p in players if p.waited_s]
                 self.table.note(
-                    f"- {label}, {order}: waited {bench.median(waits):.1f} s "
-                    f"(longest {max(waits):.1f}) for the first {BUFFER_S} s; "
-                    f"stalled {sum(p.stalled_s for p in found[order]):.1f} s "
-                    f"in all; fetched {sent / MIB:.0f} MiB, of these twice "
+                    f"- {label}, by {order}: {VIEWERS - len(errors)} served "
+                    f"to the end; waited {bench.median(waits):.1f} s (longest "
+                    f"{max(waits):.1f}) for the first {BUFFER_S} s; stalled "
+                    f"{sum(p.stalled_s for p in players):.1f} s in all; "
+                    f"fetched {sent / MIB:.0f} MiB, of these twice "
                     f"{(sent - unique) / MIB:.2f} MiB")
-            ours, theirs = (sum(p.stalls for p in found[order])
-                            for order in ("deadline", "arrival"))
-            self.table.claim(f"{label}: stalls by deadline", f"{ours}",
-                             "0", ours == 0)
-            self.table.judge(f"{label}: stalls by arrival", f"{theirs}", "",
+                for error in sorted({e.split(",")[0] for e in errors}):
+                    self.table.note(f"- {label}, by {order}: {error}")
+            stalls, failed, waited = (
+                [f([p for p in found[order]])
+                 for order in ("deadline", "arrival")]
+                for f in (lambda ps: sum(p.stalls for p in ps),
+                          lambda ps: sum(p.error is not None for p in ps),
+                          lambda ps: max(p.waited_s or 0 for p in ps)))
+            self.table.claim(f"{label}: stalls", f"{stalls[0]}", "0",
+                             stalls[0] == 0)
+            self.table.judge(f"{label}: stalls and failures by arrival",
+                             f"{stalls[1]} + {failed[1]}",
+                             f"{stalls[0]} + {failed[0]} (by deadline)",
                              None, None)
+            self.table.judge(f"{label}: longest wait before the first "
+                             f"{BUFFER_S} s", f"{waited[0]:.1f} s",
+                             f"{ideal:.1f} s (all share at once)",
+                             waited[0] / ideal, None)
         self.table.note(
             f"- {VIEWERS} viewers: {film.size / MIB:.0f} MiB, "
             f"{film.rate * 8 / 1e6:.2f} Mbit/s, {APART_S} s of playing time "
@@ -478,8 +507,7 @@ class Bench:
             for player in players:
                 player.join(LEAVE_S + 60)
             self.quiet(objects)
-            unseen = [get_json(server, f"/cache/{name}")["unseen_bytes"]
-                      for name in names]
+            known = [get_json(server, f"/cache/{name}") for name in names]
             metrics = get_metrics(server)
             server.stop()
             sent = {name: 0 for name in names}
@@ -488,20 +516,24 @@ class Bench:
                 if name in sent:
                     sent[name] += line["bytes"]
         window = READAHEAD_S * clip.rate
-        wasted = [obj.body_bytes - sent[obj.name] for obj in objects]
-        unread = [obj.body_bytes - p.got for obj, p in zip(objects, players)]
         self.right(label, [p.error for p in players], LEAVERS)
-        self.table.judge(f"{label}: fetched, not sent, the most of them",
-                         f"{max(wasted) / MIB:.2f} MiB",
-                         f"{window / MIB:.2f} MiB ({READAHEAD_S} s)",
-                         max(wasted) / window, 1)
+        ideal = f"{window / MIB:.2f} MiB ({READAHEAD_S} s)"
+        for what, counts, target in (
+                ("kept", [sum(b - a for a, b in k["resident"])
+                          for k in known], 1),
+                ("fetched", [obj.body_bytes for obj in objects], 1)):
+            waste = [count - sent[name] for count, name in zip(counts, names)]
+            self.table.judge(f"{label}: {what}, not sent, the most of them",
+                             f"{max(waste) / MIB:.2f} MiB", ideal,
+                             max(waste) / window, target)
+        unread = [obj.body_bytes - p.got for obj, p in zip(objects, players)]
         self.table.judge(f"{label}: fetched, not read by the viewer",
-                         f"{max(unread) / MIB:.2f} MiB",
-                         f"{window / MIB:.2f} MiB ({READAHEAD_S} s)",
+                         f"{max(unread) / MIB:.2f} MiB", ideal,
                          max(unread) / window, None)
         self.table.note(
-            f"- {label}: unseen by /cache {max(unseen) / MIB:.2f} MiB at "
-            "most; by /metrics "
+            f"- {label}: unseen by /cache "
+            f"{max(k['unseen_bytes'] for k in known) / MIB:.2f} MiB at most; "
+            "by /metrics "
             f"{metrics['reelcache_prefetch_unseen_bytes'] / MIB:.2f} MiB in "
             "all unseen, "
             f"{metrics['reelcache_prefetch_wasted_bytes'] / MIB:.2f} MiB "
@@ -517,6 +549,17 @@ class Bench:
     def viewer(self, server, name, **more):
         return bench.Viewer(bench.Connection(server.port), server.path(name),
                             self.clip.data, **more)
+
+
+def alike(ranges, others):
+    """Are these the same open ranges, but for how far an answer that the
+    player broke off had come?"""
+    def starts(texts):
+        return [int(text.removeprefix("bytes=").rstrip("-"))
+                if text.endswith("-") else None for text in texts]
+    ours, theirs = starts(ranges), starts(others)
+    return None not in ours + theirs and len(ours) == len(theirs) and \
+        all(abs(a - b) <= NEAR for a, b in zip(ours, theirs))
 
 
 def get_json(server, path, method="GET"):
