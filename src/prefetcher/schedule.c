@@ -875,7 +875,7 @@ static void hold_jobs(struct schedule *sc)
 
 	TAILQ_FOREACH (t, &sc->plan->titles, link)
 		TAILQ_FOREACH (run, &t->runs, link)
-			run->hold = hold && run->readers == 0 && can_wait(run);
+			run->hold = hold && run->for_job && run->readers == 0;
 }
 
 /* The pass finds them anew.  Of what it does not understand, or has not seen
