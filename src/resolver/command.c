@@ -125,6 +125,7 @@ NORETURN static void run_program(const struct words *w,
 	};
 
 	(void)setpgid(0, 0);
+	(void)signal(SIGPIPE, SIG_DFL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	(void)close_range(CONTROL_FD, ~0u, 0);
 	limit(RLIMIT_CORE, 0);

@@ -350,6 +350,32 @@ static void test_bent_fields(void **state)
 	free(r);
 }
 
+/* One rendition more than there may be, all else being right. */
+static void test_one_too_many(void **state)
+{
+	const uint32_t more = RESOLUTION_RENDITIONS_MAX + 1;
+	uint32_t off = (uint32_t)(sizeof(struct resolution) +
+				  more * sizeof(struct rendition));
+	struct resolution *r = calloc(1, off + 1000);
+
+	(void)state;
+	assert_non_null(r);
+	r->version = 1;
+	for (r->count = 0; r->count < more; r->count++) {
+		struct rendition *one = &r->renditions[r->count];
+
+		for (int t = 0; t < RENDITION_TEXTS; t++)
+			one->text_off[t] = off;
+		off += (uint32_t)sprintf((char *)r + off, "f%u", r->count) + 1;
+	}
+	r->title_off = off - 1;
+	r->bytes = off;
+	assert_false(valid_copy(r, off));
+	r->count--; /* the last one's place is text now */
+	assert_true(valid_copy(r, off));
+	free(r);
+}
+
 /* ---- picking ---- */
 
 struct choice {
@@ -895,6 +921,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_bent_bytes),
 		cmocka_unit_test(test_bent_fields),
+		cmocka_unit_test(test_one_too_many),
 		cmocka_unit_test(test_pick),
 		cmocka_unit_test_setup(test_table, begin_empty),
 		cmocka_unit_test_setup(test_paths, begin_empty),
