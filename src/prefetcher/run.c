@@ -24,7 +24,7 @@
 #define NEAR_BYTES        (64 * KIB)
 #define READERS_AGE_MS    5
 #define RESOLVES_MAX      3          /* resolutions until bytes come */
-#define WANTED_MS         400        /* since the schedule last wanted it */
+#define WANTED_MS         400        /* before the schedule's last pass */
 #define JOIN_MS           1000       /* a bounded range is waited for so long */
 #define OVERLAP_BYTES     (16 * KIB) /* compared when a URL was replaced */
 #define SEEN_LATE_BYTES   (256 * KIB) /* ahead of readers: fetched ahead */
@@ -1104,7 +1104,7 @@ static bool is_abandoned(struct run *run)
 	uint64_t now_ms = plan_of(run)->now_ms;
 
 	if (run->readers > 0 || run_is_asked(run) ||
-	    now_ms - run->wanted_ms < WANTED_MS ||
+	    run->wanted_ms + WANTED_MS > schedule_passed_ms(plan_of(run)) ||
 	    !TAILQ_EMPTY(&run->title->waiters)) {
 		run->abandoned_ms = 0;
 		return false;

@@ -9,6 +9,7 @@
 #include "prefetcher/origins.h"
 #include "prefetcher/plan.h"
 #include "prefetcher/run.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define PASS_MS        100
@@ -19,6 +20,8 @@
 #define JOB_RATE       (500 * KIB)  /* bytes a s, for seconds of no video */
 #define BEGUN_KIB      512          /* who has read less has only begun */
 #define PROBE_BYTES    (512 * KIB)  /* of an object that is not known yet */
+#define CROWD_BYTES    (64 * KIB)   /* who is so near needs the same */
+#define PASS_PARTS     10           /* a pass may take a tenth of the time */
 #define CUT_PIECES     3 /* left behind the one that an open run keeps */
 #define PART_ALIGN     (64 * KIB)
 #define INDEX_FEED     (512 * KIB) /* bytes given to a parser in a pass */
@@ -44,6 +47,7 @@ struct need {
 struct schedule {
 	struct plan *plan;
 	uint64_t passed_ms;
+	uint64_t pass_ms; /* until the next one */
 	struct need needs[NEEDS_MAX];
 	size_t count;
 	uint64_t room;     /* bytes that prefetches may still ask for */
@@ -72,6 +76,7 @@ int schedule_open(struct schedule **out, struct plan *plan)
 		return -ENOMEM;
 	sc->plan = plan;
 	sc->depth_percent = 100;
+	sc->pass_ms = PASS_MS;
 	sc->refilled_ms = plan->now_ms;
 	*out = sc;
 	return 0;
@@ -85,6 +90,11 @@ void schedule_close(struct schedule *sc)
 uint32_t schedule_depth_percent(const struct plan *plan)
 {
 	return plan->schedule->depth_percent;
+}
+
+uint64_t schedule_passed_ms(const struct plan *plan)
+{
+	return plan->schedule->passed_ms;
 }
 
 bool schedule_busy(const struct plan *plan)
@@ -467,19 +477,26 @@ static void need_ahead(struct schedule *sc, struct object *obj,
 static void need_for_rows(struct schedule *sc)
 {
 	struct readers *rd = &sc->plan->cat->readers;
+	const struct reader *last = NULL;
 	struct object *obj = NULL;
 
 	readers_refresh(rd, sc->plan->now_ms, READERS_AGE_MS);
 	for (size_t n = 0; n < rd->count; n++) {
 		const struct reader *row = &rd->rows[n];
+		bool same = last != NULL && last->object_no == row->object_no &&
+			    last->generation == row->generation;
 
-		if (obj == NULL || obj->record == NULL ||
-		    obj->record->object_no != row->object_no)
+		/* rows are sorted: of a crowd one speaks for all */
+		if (same && row->pos_off - last->pos_off < CROWD_BYTES &&
+		    row->end_off <= last->end_off)
+			continue;
+		if (!same)
 			obj = catalog_find_no(sc->plan->cat, row->object_no);
 		if (obj == NULL || obj->record == NULL ||
 		    obj->record->generation != row->generation)
 			continue;
 		need_ahead(sc, obj, row->pos_off, row->end_off, row);
+		last = row;
 	}
 }
 
@@ -961,9 +978,10 @@ static void judge_waste(struct schedule *sc)
 void schedule_tick(struct plan *plan)
 {
 	struct schedule *sc = plan->schedule;
+	uint64_t began_us = clock_now_us();
 
 	refill(sc, plan->now_ms);
-	if (plan->now_ms - sc->passed_ms < PASS_MS)
+	if (plan->now_ms - sc->passed_ms < sc->pass_ms)
 		return;
 	sc->passed_ms = plan->now_ms;
 	sc->count = 0;
@@ -981,4 +999,7 @@ void schedule_tick(struct plan *plan)
 	tick_origins(plan);
 	plan_save_origins(plan, plan->now_ms);
 	judge_waste(sc);
+	/* with very many readers it looks less often */
+	sc->pass_ms = max_u64(PASS_MS,
+			      (clock_now_us() - began_us) / 1000 * PASS_PARTS);
 }

@@ -39,6 +39,9 @@ void schedule_tick(struct plan *plan);
 /* Parses what is stored of the object's index, as far as it is stored. */
 void schedule_feed(struct title *t);
 
+/* When it last looked at all needs. */
+uint64_t schedule_passed_ms(const struct plan *plan);
+
 /* Is there anything that will need a tick soon? */
 bool schedule_busy(const struct plan *plan);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "shm/segment.h"
+#include "store/lmdb_util.h"
 
 struct index {
 	MDB_env *env;
@@ -22,48 +23,6 @@ struct index {
 	struct object_record found; /* LMDB aligns values to two bytes only */
 };
 
-static int index_errno(int mdb_rc)
-{
-	switch (mdb_rc) {
-	case MDB_SUCCESS:
-		return 0;
-	case MDB_NOTFOUND:
-		return -ENOENT; /* ordinary: not logged */
-	case MDB_MAP_FULL:
-	case MDB_TXN_FULL:
-		return -ENOSPC; /* the caller evicts or serves unstored */
-	case MDB_CORRUPTED:
-	case MDB_VERSION_MISMATCH:
-	case MDB_INVALID:
-	case MDB_PAGE_NOTFOUND:
-	case MDB_PANIC:
-	case MDB_INCOMPATIBLE:
-		return -EUCLEAN; /* the caller starts an empty index */
-	default:
-		return mdb_rc > 0 ? -mdb_rc : -EIO;
-	}
-}
-
-/* LMDB maps the file: one that was cut short would end in SIGBUS. */
-static int check_file_size(struct index *ix, const char *path)
-{
-	char name[4200];
-	MDB_envinfo info;
-	MDB_stat stat_env;
-	struct stat st;
-
-	snprintf(name, sizeof(name), "%s/data.mdb", path);
-	if (mdb_env_info(ix->env, &info) != 0 ||
-	    mdb_env_stat(ix->env, &stat_env) != 0 || stat(name, &st) < 0)
-		return -EIO;
-	if (info.me_last_txnid == 0)
-		return 0; /* new */
-	if ((uint64_t)st.st_size <
-	    (uint64_t)(info.me_last_pgno + 1) * stat_env.ms_psize)
-		return -EUCLEAN;
-	return 0;
-}
-
 static int open_tables(struct index *ix, bool writer)
 {
 	unsigned create = writer ? MDB_CREATE : 0;
@@ -71,7 +30,7 @@ static int open_tables(struct index *ix, bool writer)
 	int rc = mdb_txn_begin(ix->env, NULL, writer ? 0 : MDB_RDONLY, &txn);
 
 	if (rc != 0)
-		return index_errno(rc);
+		return lmdb_errno(rc);
 	rc = mdb_dbi_open(txn, "objects", create, &ix->objects);
 	if (rc == 0)
 		rc = mdb_dbi_open(txn, "extents", create, &ix->extents);
@@ -79,9 +38,9 @@ static int open_tables(struct index *ix, bool writer)
 		rc = mdb_dbi_open(txn, "meta", create, &ix->meta);
 	if (rc != 0) {
 		mdb_txn_abort(txn);
-		return index_errno(rc);
+		return lmdb_errno(rc);
 	}
-	return index_errno(mdb_txn_commit(txn));
+	return lmdb_errno(mdb_txn_commit(txn));
 }
 
 static int check_version(struct index *ix, bool writer)
@@ -122,7 +81,7 @@ int index_open(struct index **out, const char *path, uint64_t map_bytes,
 		rc = -errno;
 		goto no_env;
 	}
-	rc = index_errno(mdb_env_create(&ix->env));
+	rc = lmdb_errno(mdb_env_create(&ix->env));
 	if (rc < 0)
 		goto no_env;
 	if (mdb_env_set_mapsize(ix->env, map_bytes) != 0 ||
@@ -131,9 +90,9 @@ int index_open(struct index **out, const char *path, uint64_t map_bytes,
 		rc = -EINVAL;
 		goto no_open;
 	}
-	rc = index_errno(mdb_env_open(ix->env, path, flags, 0600));
+	rc = lmdb_errno(mdb_env_open(ix->env, path, flags, 0600));
 	if (rc == 0)
-		rc = check_file_size(ix, path);
+		rc = lmdb_check_file(ix->env, path);
 	if (rc == 0)
 		rc = open_tables(ix, writer);
 	if (rc == 0)
@@ -190,17 +149,17 @@ int index_begin_read(struct index *ix)
 		rc = mdb_txn_begin(ix->env, NULL, MDB_RDONLY, &ix->read);
 		if (rc != 0) {
 			ix->read = NULL;
-			return index_errno(rc);
+			return lmdb_errno(rc);
 		}
 	} else {
 		rc = mdb_txn_renew(ix->read);
 		if (rc != 0)
-			return index_errno(rc);
+			return lmdb_errno(rc);
 		if (ix->cursor != NULL) {
 			rc = mdb_cursor_renew(ix->read, ix->cursor);
 			if (rc != 0) {
 				mdb_txn_reset(ix->read);
-				return index_errno(rc);
+				return lmdb_errno(rc);
 			}
 		}
 	}
@@ -278,11 +237,11 @@ static int load_table(struct index *ix, MDB_dbi table,
 	int rc = mdb_cursor_open(ix->read, table, &cursor);
 
 	if (rc != 0)
-		return index_errno(rc);
+		return lmdb_errno(rc);
 	while ((rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
 		found(ctx, &k, &v);
 	mdb_cursor_close(cursor);
-	return rc == MDB_NOTFOUND ? 0 : index_errno(rc);
+	return rc == MDB_NOTFOUND ? 0 : lmdb_errno(rc);
 }
 
 struct load {
@@ -387,7 +346,7 @@ int index_load_origins(struct index *ix,
 int index_begin_write(struct index *ix)
 {
 	must(ix->write == NULL);
-	return index_errno(mdb_txn_begin(ix->env, NULL, 0, &ix->write));
+	return lmdb_errno(mdb_txn_begin(ix->env, NULL, 0, &ix->write));
 }
 
 static int put(struct index *ix, MDB_dbi table, const void *key,
@@ -396,7 +355,7 @@ static int put(struct index *ix, MDB_dbi table, const void *key,
 	MDB_val k = { key_bytes, (void *)(uintptr_t)key };
 	MDB_val v = { value_bytes, (void *)(uintptr_t)value };
 
-	return index_errno(mdb_put(ix->write, table, &k, &v, 0));
+	return lmdb_errno(mdb_put(ix->write, table, &k, &v, 0));
 }
 
 static int del(struct index *ix, MDB_dbi table, const void *key,
@@ -404,7 +363,7 @@ static int del(struct index *ix, MDB_dbi table, const void *key,
 {
 	MDB_val k = { key_bytes, (void *)(uintptr_t)key };
 
-	return index_errno(mdb_del(ix->write, table, &k, NULL));
+	return lmdb_errno(mdb_del(ix->write, table, &k, NULL));
 }
 
 int index_put_object(struct index *ix, const char *key, size_t key_bytes,
@@ -463,7 +422,7 @@ int index_commit(struct index *ix)
 	int rc = mdb_txn_commit(ix->write);
 
 	ix->write = NULL;
-	return index_errno(rc);
+	return lmdb_errno(rc);
 }
 
 void index_abort(struct index *ix)

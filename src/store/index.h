@@ -2,9 +2,9 @@
  * index - the LMDB environment: objects by key, chunk files by place.
  *
  * Used by: prefetcher (writes, from the journal's thread; reads at start),
- * worker (reads).  Opened after fork.  LMDB stays inside index.c.
+ * worker (reads).  Opened after fork.  LMDB stays inside src/store/.
  * Blocking: reads only touch mapped memory; index_commit() waits for the
- * disk.  Errors: -errno, LMDB's codes translated (index_errno in index.c).
+ * disk.  Errors: -errno, LMDB's codes translated (lmdb_util.h).
  */
 #ifndef REELCACHE_STORE_INDEX_H
 #define REELCACHE_STORE_INDEX_H

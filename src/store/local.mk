@@ -8,5 +8,6 @@ libreelcache_a_SOURCES += \
 	src/store/journal.c src/store/journal.h \
 	src/store/layout.c src/store/layout.h \
 	src/store/resolution.c src/store/resolution.h \
+	src/store/lmdb_util.c src/store/lmdb_util.h \
 	src/store/readers.c src/store/readers.h \
 	src/store/store.c src/store/store.h

@@ -10,6 +10,7 @@
 
 #include "shm/segment.h"
 #include "store/layout.h"
+#include "store/lmdb_util.h"
 
 #define RECORD_VERSION 1u
 #define RECORDS_MAX    20000u
@@ -328,45 +329,16 @@ struct resolutions {
 	size_t found_bytes;
 };
 
-static int table_errno(int mdb_rc)
+static int check_map(struct resolutions *rs, const char *folder)
 {
-	switch (mdb_rc) {
-	case MDB_SUCCESS:
-		return 0;
-	case MDB_NOTFOUND:
-		return -ENOENT;
-	case MDB_MAP_FULL:
-	case MDB_TXN_FULL:
-		return -ENOSPC;
-	case MDB_CORRUPTED:
-	case MDB_VERSION_MISMATCH:
-	case MDB_INVALID:
-	case MDB_PAGE_NOTFOUND:
-	case MDB_PANIC:
-	case MDB_INCOMPATIBLE:
-		return -EUCLEAN;
-	default:
-		return mdb_rc > 0 ? -mdb_rc : -EIO;
-	}
-}
-
-/* LMDB maps the file: one that was cut short would end in SIGBUS. */
-static int check_file_size(struct resolutions *rs, const char *folder)
-{
-	char name[4300];
+	int rc = lmdb_check_file(rs->env, folder);
 	MDB_envinfo info;
-	MDB_stat env;
-	struct stat st;
 
-	snprintf(name, sizeof(name), "%s/data.mdb", folder);
-	if (mdb_env_info(rs->env, &info) != 0 ||
-	    mdb_env_stat(rs->env, &env) != 0 || stat(name, &st) < 0)
+	if (rc < 0)
+		return rc;
+	if (mdb_env_info(rs->env, &info) != 0)
 		return -EIO;
 	rs->map_bytes = info.me_mapsize; /* of a larger file: the file's */
-	if (info.me_last_txnid != 0 &&
-	    (uint64_t)st.st_size <
-		    (uint64_t)(info.me_last_pgno + 1) * env.ms_psize)
-		return -EUCLEAN;
 	return 0;
 }
 
@@ -376,14 +348,14 @@ static int open_table(struct resolutions *rs, bool writer)
 	int rc = mdb_txn_begin(rs->env, NULL, writer ? 0 : MDB_RDONLY, &txn);
 
 	if (rc != 0)
-		return table_errno(rc);
+		return lmdb_errno(rc);
 	rc = mdb_dbi_open(txn, "resolutions", writer ? MDB_CREATE : 0,
 			  &rs->records);
 	if (rc != 0) {
 		mdb_txn_abort(txn);
-		return table_errno(rc);
+		return lmdb_errno(rc);
 	}
-	return table_errno(mdb_txn_commit(txn));
+	return lmdb_errno(mdb_txn_commit(txn));
 }
 
 static int open_env(struct resolutions **out, const char *folder,
@@ -394,7 +366,7 @@ static int open_env(struct resolutions **out, const char *folder,
 
 	if (rs == NULL)
 		return -ENOMEM;
-	rc = table_errno(mdb_env_create(&rs->env));
+	rc = lmdb_errno(mdb_env_create(&rs->env));
 	if (rc < 0)
 		goto no_env;
 	if (mdb_env_set_mapsize(rs->env, map_bytes) != 0 ||
@@ -404,11 +376,11 @@ static int open_env(struct resolutions **out, const char *folder,
 		goto no_open;
 	}
 	/* others of its group read it, and LMDB's readers write their slots */
-	rc = table_errno(mdb_env_open(
+	rc = lmdb_errno(mdb_env_open(
 		rs->env, folder,
 		MDB_NOTLS | MDB_NORDAHEAD | (writer ? 0 : MDB_RDONLY), 0660));
 	if (rc == 0)
-		rc = check_file_size(rs, folder);
+		rc = check_map(rs, folder);
 	if (rc == 0)
 		rc = open_table(rs, writer);
 	if (rc < 0)
@@ -475,7 +447,7 @@ int resolutions_begin_read(struct resolutions *rs)
 	else
 		rc = mdb_txn_renew(rs->read);
 	rs->reading = rc == 0;
-	return table_errno(rc);
+	return lmdb_errno(rc);
 }
 
 void resolutions_end_read(struct resolutions *rs)
@@ -535,7 +507,7 @@ static int drop_old(struct resolutions *rs, MDB_txn *txn, const char *near,
 	int rc = mdb_cursor_open(txn, rs->records, &cursor);
 
 	if (rc != 0)
-		return table_errno(rc);
+		return lmdb_errno(rc);
 	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
 	for (unsigned n = 0; n < LOOKED_AT; n++) {
 		if (rc == MDB_NOTFOUND) /* round the end */
@@ -553,7 +525,7 @@ static int drop_old(struct resolutions *rs, MDB_txn *txn, const char *near,
 	if (oldest_bytes == 0)
 		return -ENOSPC;
 	k = (MDB_val){ oldest_bytes, oldest };
-	return table_errno(mdb_del(txn, rs->records, &k, NULL));
+	return lmdb_errno(mdb_del(txn, rs->records, &k, NULL));
 }
 
 static int put(struct resolutions *rs, const char *key, size_t key_bytes,
@@ -563,20 +535,20 @@ static int put(struct resolutions *rs, const char *key, size_t key_bytes,
 	MDB_val v = { record->bytes, (void *)(uintptr_t)record };
 	MDB_stat stat;
 	MDB_txn *txn;
-	int rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
+	int rc = lmdb_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
 
 	if (rc < 0)
 		return rc;
-	rc = table_errno(mdb_stat(txn, rs->records, &stat));
+	rc = lmdb_errno(mdb_stat(txn, rs->records, &stat));
 	if (rc == 0 && stat.ms_entries >= RECORDS_MAX)
 		rc = drop_old(rs, txn, key, key_bytes);
 	if (rc == 0)
-		rc = table_errno(mdb_put(txn, rs->records, &k, &v, 0));
+		rc = lmdb_errno(mdb_put(txn, rs->records, &k, &v, 0));
 	if (rc < 0) {
 		mdb_txn_abort(txn);
 		return rc;
 	}
-	return table_errno(mdb_txn_commit(txn));
+	return lmdb_errno(mdb_txn_commit(txn));
 }
 
 /* Would a record of these bytes be put without filling the map?  LMDB needs
@@ -602,7 +574,7 @@ static int drop_some(struct resolutions *rs, const char *near,
 {
 	bool room = false;
 	MDB_txn *txn;
-	int rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
+	int rc = lmdb_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
 
 	if (rc < 0)
 		return rc;
@@ -620,23 +592,23 @@ static int drop_some(struct resolutions *rs, const char *near,
 		mdb_txn_abort(txn);
 		return rc;
 	}
-	rc = table_errno(mdb_txn_commit(txn));
+	rc = lmdb_errno(mdb_txn_commit(txn));
 	return rc < 0 ? rc : room;
 }
 
 static int empty_table(struct resolutions *rs)
 {
 	MDB_txn *txn;
-	int rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
+	int rc = lmdb_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
 
 	if (rc < 0)
 		return rc;
-	rc = table_errno(mdb_drop(txn, rs->records, 0));
+	rc = lmdb_errno(mdb_drop(txn, rs->records, 0));
 	if (rc < 0) {
 		mdb_txn_abort(txn);
 		return rc;
 	}
-	return table_errno(mdb_txn_commit(txn));
+	return lmdb_errno(mdb_txn_commit(txn));
 }
 
 int resolutions_put(struct resolutions *rs, const char *key, size_t key_bytes,
@@ -666,14 +638,14 @@ int resolutions_delete(struct resolutions *rs, const char *key,
 {
 	MDB_val k = { key_bytes, (void *)(uintptr_t)key };
 	MDB_txn *txn;
-	int rc = table_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
+	int rc = lmdb_errno(mdb_txn_begin(rs->env, NULL, 0, &txn));
 
 	if (rc < 0)
 		return rc;
-	rc = table_errno(mdb_del(txn, rs->records, &k, NULL));
+	rc = lmdb_errno(mdb_del(txn, rs->records, &k, NULL));
 	if (rc < 0) {
 		mdb_txn_abort(txn);
 		return rc == -ENOENT ? 0 : rc;
 	}
-	return table_errno(mdb_txn_commit(txn));
+	return lmdb_errno(mdb_txn_commit(txn));
 }
