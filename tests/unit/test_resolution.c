@@ -405,20 +405,20 @@ static struct resolution *record_of(const struct choice *choices)
 static const struct choice ladder[] = {
 	{ "v360", 360, VA, "mp4", 1 },  { "v144", 144, VA, "mp4", 9 },
 	{ "v720", 720, VA, "webm", 2 }, { "a1", 0, A, "mp4", 100 },
-	{ "a2", 0, A, "mp4", 200 },     { NULL },
+	{ "a2", 0, A, "mp4", 200 },     { 0 },
 };
 static const struct choice split[] = {
 	/* pictures alone: chosen only when nothing has both */
 	{ "v1080", 1080, V, "mp4", 5 },
 	{ "b360", 360, VA, "mp4", 1 },
 	{ "a", 0, A, "webm", 3 },
-	{ NULL },
+	{ 0 },
 };
 static const struct choice silent[] = {
 	{ "v480", 480, V, "mp4", 5 },
 	{ "v240", 240, V, "mp4", 5 },
 	{ "a", 0, A, "webm", 3 },
-	{ NULL },
+	{ 0 },
 };
 static const struct choice equal[] = {
 	{ "webm", 360, VA, "webm", 900 },
@@ -427,24 +427,24 @@ static const struct choice equal[] = {
 	{ "mute", 360, V, "mp4", 999 },
 	{ "t144webm", 144, VA, "webm", 1 },
 	{ "t144", 144, VA, "mp4", 0 },
-	{ NULL },
+	{ 0 },
 };
 static const struct choice sound[] = {
 	{ "webm", 0, A, "webm", 900 },
 	{ "m4a1", 0, A, "mp4", 100 },
 	{ "m4a2", 0, A, "mp4", 200 },
-	{ NULL },
+	{ 0 },
 };
 static const struct choice unknown[] = {
 	/* heights are not told */
 	{ "one", 0, VA, "mp4", 1 },
 	{ "two", 0, VA, "mp4", 2 },
-	{ NULL },
+	{ 0 },
 };
 static const struct choice strange[] = {
 	{ "huge", UINT32_MAX, VA, "mp4", 1 },
 	{ "none", 0, 0, "mp4", 2 },
-	{ NULL },
+	{ 0 },
 };
 
 static const struct {

@@ -518,6 +518,7 @@ static void test_signals_are_as_usual(void **state)
 {
 	struct run run;
 	sigset_t blocked, before;
+	unsigned long long block, ignore;
 
 	(void)state;
 	sigemptyset(&blocked);
@@ -525,8 +526,12 @@ static void test_signals_are_as_usual(void **state)
 	assert_int_equal(sigprocmask(SIG_BLOCK, &blocked, &before), 0);
 	run_command(&run, "sed -n /^SigB/,/^SigI/p /proc/self/status");
 	assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
-	assert_string_equal(run.output, "SigBlk:\t0000000000000000\n"
-					"SigIgn:\t0000000000000000\n");
+	assert_int_equal(sscanf(run.output, "SigBlk: %llx SigIgn: %llx", &block,
+				&ignore),
+			 2);
+	assert_int_equal(block, 0);
+	/* 32 and 33 are the C library's, as whoever began us left them */
+	assert_int_equal(ignore & 0x7fffffff, 0);
 	finish(&run);
 }
 

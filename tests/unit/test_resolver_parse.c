@@ -178,8 +178,8 @@ static void test_ytdlp_left_out(void **state)
 		"{\"url\":\"http://h/v\",\"protocol\":\"https+https\"}",
 		"{\"url\":\"http://h/v\",\"protocol\":\"mhtml\"}",
 		"{\"url\":\"http://h/v\",\"protocol\":\"\"}",
-		"{\"url\":\"http://h/v\",\"vcodec\":\"none\","
-		"\"acodec\":\"none\"}",
+		("{\"url\":\"http://h/v\",\"vcodec\":\"none\","
+		 "\"acodec\":\"none\"}"),
 	};
 	char json[1024];
 
