@@ -23,6 +23,7 @@ from paced_origin import Origin  # noqa: E402
 ORIGIN_BPS = 400 * 1024
 ORIGIN_DELAY_S = .2
 
+
 class Clip:
     """A clip and what a test wants to know of it."""
 
