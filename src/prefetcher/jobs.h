@@ -46,6 +46,7 @@ struct job {
 	uint64_t active_ms; /* when it last was not hindered */
 	uint64_t ended_ms;
 	enum job_state state;
+	bool confirmed;   /* the origin was asked whether it is still so */
 	struct span span; /* once known: to > 0 */
 	uint32_t fail_status;
 	uint32_t row; /* in segment.jobs, + 1; 0 = none */

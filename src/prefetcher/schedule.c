@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "media/media.h"
+#include "prefetcher/describe.h"
 #include "prefetcher/jobs.h"
 #include "prefetcher/origins.h"
 #include "prefetcher/plan.h"
@@ -578,6 +579,34 @@ static void probe(struct schedule *sc, struct title *t, uint64_t deadline_ms)
 		plan_failed(t, 502, 1000, 0, strerror(-rc));
 }
 
+/* What is stale would be asked of the origin when it is played: better now.
+ * True: the origin is being asked. */
+static bool confirm(struct title *t, struct job *job)
+{
+	const struct run_want want = { .end_off = PROBE_BYTES,
+				       .want_to = PROBE_BYTES,
+				       .revalidate = true,
+				       .ahead = true,
+				       .for_job = true,
+				       .deadline_ms = job->deadline_ms };
+	struct run *run;
+	int rc;
+
+	TAILQ_FOREACH (run, &t->runs, link) {
+		if (!run->revalidate)
+			continue;
+		run->wanted_ms = t->plan->now_ms;
+		return true;
+	}
+	if (job->confirmed || describe_fresh(t->obj->record, plan_wall_s()))
+		return false;
+	rc = run_start(t, &want, &run);
+	if (rc == -EAGAIN)
+		return true;   /* at another pass */
+	job->confirmed = true; /* once: it may be stale at once again */
+	return rc == 0;
+}
+
 /* An object without a length can only be had as a whole. */
 static void whole(struct schedule *sc, struct title *t, const struct job *job)
 {
@@ -700,6 +729,8 @@ static void need_for_job(struct schedule *sc, struct job *job)
 		whole(sc, t, job);
 		return;
 	}
+	if (sc->slack_ms >= conf_of(plan)->min_slack && confirm(t, job))
+		return;
 	if (!t->obj->kept) {
 		end_job(sc, job, JOB_FAILED, 502,
 			"the origin forbids to store it");
@@ -749,9 +780,8 @@ void schedule_feed(struct title *t)
 
 static void need_for_jobs(struct schedule *sc)
 {
-	struct title *t;
-
 	struct job *job, *next;
+	struct title *t;
 
 	for (job = jobs_first(sc->plan->jobs); job != NULL; job = next) {
 		next = jobs_next(job);
@@ -794,7 +824,7 @@ bool schedule_preempt(struct plan *plan, struct origin *o, uint64_t now_ms)
 		return false;
 	victim = longest_waiter(
 		plan, o,
-		now_ms + max_u64(conf_of(plan)->min_slack, PREEMPT_MS));
+		now_ms + max_u64(conf_of(plan)->min_slack / 2, PREEMPT_MS));
 	if (victim == NULL)
 		return false;
 	stat_add(plan->opts.stats, STAT_prefetch_preempted, 1);

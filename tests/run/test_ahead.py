@@ -173,6 +173,23 @@ def test_bandwidth_of_prefetches(make, origin):
     assert right(movie, res, 4 * MIB) and res.total < 2
 
 
+def test_what_is_stale_is_confirmed(make, origin):
+    """Else the origin would be asked when it is played."""
+    movie = origin.add("movie", MIB, cache_control="max-age=3")
+    server = make(origin, **AHEAD).start()
+    assert right(movie, server.get("movie"))
+    server.settle(movie)
+    time.sleep(3.5)
+    post(server, "movie")
+    wait_done(server, "movie")
+    assert movie.requests[-1].status == 304
+    movie.hang = True
+    res = server.get("movie")
+    movie.hang = False
+    assert right(movie, res) and "; hit" in res.cache_status
+    assert res.first_byte_after < 1
+
+
 def test_fails_when_the_origin_has_it_not(make, origin):
     server = make(origin, **AHEAD).start()
     post(server, "nowhere")
