@@ -1,6 +1,7 @@
 #include "store/resolution.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +12,11 @@
 #include "shm/segment.h"
 #include "store/layout.h"
 #include "store/lmdb_util.h"
+#include "util/log.h"
 
 #define RECORD_VERSION 1u
 #define RECORDS_MAX    20000u
+#define OPENINGS_MAX   3u
 #define FIRST_BYTES    4096u
 
 /* ---- records ---- */
@@ -408,22 +411,87 @@ static int remove_files(const char *folder)
 	return 0;
 }
 
+/*
+ * A count of openings by writers that were not ended well, in a file: damage
+ * in the middle of the table kills who reads it, so after three deaths it is
+ * given up.  change: 1 or, 0, it was ended well.
+ */
+static unsigned openings(const char *folder, int change)
+{
+	char path[4300];
+	unsigned char count = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/opening", folder);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &count, 1, 0) != 1 || change == 0)
+		count = 0;
+	count = (unsigned char)min_u64(count + (unsigned)change, 255);
+	if (pwrite(fd, &count, 1, 0) != 1)
+		count = 0;
+	close(fd);
+	return count;
+}
+
+/* Every page is touched: what is damaged is found now. */
+static int read_all(struct resolutions *rs)
+{
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	int rc = resolutions_begin_read(rs);
+
+	if (rc < 0)
+		return rc;
+	rc = mdb_cursor_open(rs->read, rs->records, &cursor);
+	if (rc == 0) {
+		while ((rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
+			(void)resolutions_find(rs, k.mv_data, k.mv_size);
+		mdb_cursor_close(cursor);
+	}
+	resolutions_end_read(rs);
+	return rc == MDB_NOTFOUND ? 0 : lmdb_errno(rc);
+}
+
+static int open_writer(struct resolutions **out, const char *folder,
+		       uint64_t map_bytes)
+{
+	int rc = 0;
+
+	if (mkdir(folder, 0770) < 0 && errno != EEXIST)
+		return -errno;
+	if (openings(folder, 1) > OPENINGS_MAX)
+		rc = -EUCLEAN;
+	if (rc == 0)
+		rc = open_env(out, folder, map_bytes, true);
+	if (rc == 0) {
+		rc = read_all(*out);
+		if (rc < 0)
+			resolutions_close(*out);
+	}
+	if (rc == -EUCLEAN) {
+		log_error("ev=resolutions_damaged path=%s action=empty",
+			  folder);
+		rc = remove_files(folder);
+		if (rc == 0)
+			rc = open_env(out, folder, map_bytes, true);
+	}
+	if (rc == 0)
+		(void)openings(folder, 0);
+	return rc;
+}
+
 int resolutions_open(struct resolutions **out, const char *cache_path,
 		     uint64_t map_bytes, bool writer)
 {
 	char folder[4200];
 	int n = snprintf(folder, sizeof(folder), "%s/resolved", cache_path);
-	int rc;
 
 	if (n < 0 || (size_t)n >= sizeof(folder))
 		return -ENAMETOOLONG;
-	if (writer && mkdir(folder, 0770) < 0 && errno != EEXIST)
-		return -errno;
-	rc = open_env(out, folder, map_bytes, writer);
-	if (rc != -EUCLEAN || !writer)
-		return rc;
-	rc = remove_files(folder);
-	return rc < 0 ? rc : open_env(out, folder, map_bytes, writer);
+	return writer ? open_writer(out, folder, map_bytes)
+		      : open_env(out, folder, map_bytes, false);
 }
 
 void resolutions_close(struct resolutions *rs)

@@ -281,7 +281,6 @@ def test_learned_is_kept(make, origin):
     movie = origin.add("movie", 12 * MIB, rate=MIB, delay=0.1)
     server = make(origin, **AHEAD).start()
     assert right(movie, server.get("movie"))
-    time.sleep(11)  # it is saved at most every 10 s
     assert server.stop() == 0
     server.start()
     other = origin.add("other", 12 * MIB, rate=MIB, delay=0.1)

@@ -544,7 +544,8 @@ static void name_of_data(char name[64])
 static void remove_table(void)
 {
 	static const char *const names[] = { "resolved/data.mdb",
-					     "resolved/lock.mdb", "resolved" };
+					     "resolved/lock.mdb",
+					     "resolved/opening", "resolved" };
 	char name[64];
 
 	for (size_t n = 0; n < ARRAY_LEN(names); n++) {
