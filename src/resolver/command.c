@@ -278,7 +278,9 @@ void command_clean(char *dst, size_t dst_bytes, const char *text)
 			used += (size_t)snprintf(dst + used, dst_bytes - used,
 						 "(URL)");
 			used = min_u64(used, dst_bytes - 1);
-			text += word;
+			/* brackets and quotes may be part of it: what
+			 * follows them up to a blank is not for people */
+			text += strcspn(text, " \t");
 			continue;
 		}
 		for (; word > 0 && used + 1 < dst_bytes; word--, text++)

@@ -434,6 +434,16 @@ def test_helper_fails(make, fault):
     assert server.process.poll() is None
 
 
+def test_secret_behind_brackets(make, origin):
+    server = make()
+    command_source(server, "echo \"ERROR: https://h.example/a(1).mp4?t=%s "
+                   "failed\" >&2; exit 1\n" % TOKEN)
+    server.start()
+    res = resolve(server, "film")
+    assert "(URL) failed" in problem_of(res, 502)
+    no_secret(server, res)
+
+
 def test_many_ask_one_helper_runs(make, origin):
     server = make()
     objects = add_objects(origin, "film")

@@ -384,7 +384,10 @@ static void test_clean(void **state)
 		  "b\x7f"
 		  "c\r\n",
 		  "a b c  " },
-		{ "see <http://h/x?y> (https://u:p@h)", "see <(URL)> ((URL))" },
+		{ "see <http://h/x?y> (https://u:p@h)", "see <(URL) ((URL)" },
+		/* brackets and quotes may be part of a URL */
+		{ "at http://h/a(1)?t=s3 now", "at (URL) now" },
+		{ "at 'http://h/b'c?t=s3' now", "at '(URL) now" },
 		{ "x=rtmp://h", "(URL)" },
 		{ "://", "(URL)" },
 		{ "12345678901234567890", "123456789012345" },
