@@ -102,8 +102,10 @@ int64_t parse_url_expiry(const char *url)
 
 struct reading {
 	struct resolution_builder builder;
+	int64_t wall_s;
 	int64_t expires_s;
 	unsigned left_out;
+	bool expired; /* one at least */
 };
 
 /* NULL: there is none, or it is no text. */
@@ -201,11 +203,14 @@ static int add_unique(struct reading *rd, struct rendition_facts *facts)
 
 static void add(struct reading *rd, struct rendition_facts *facts)
 {
+	int64_t at_s = parse_url_expiry(facts->text[RENDITION_URL]);
+
+	rd->expired = rd->expired || at_s <= rd->wall_s;
 	/* of no importance to the others: it is left out */
-	if (add_unique(rd, facts) < 0)
+	if (at_s <= rd->wall_s || add_unique(rd, facts) < 0)
 		rd->left_out++;
 	else
-		note_expiry(rd, parse_url_expiry(facts->text[RENDITION_URL]));
+		note_expiry(rd, at_s);
 }
 
 /* ---- yt-dlp ---- */
@@ -439,7 +444,7 @@ int parse_resolution(const char *json, size_t bytes, int64_t wall_s,
 		     int64_t ttl_s, struct resolution **out, char *why,
 		     size_t why_bytes)
 {
-	struct reading rd = { .expires_s = INT64_MAX };
+	struct reading rd = { .wall_s = wall_s, .expires_s = INT64_MAX };
 	struct json_object *root = parse_text(json, bytes, why, why_bytes);
 	int64_t left_s;
 	int rc;
@@ -447,14 +452,20 @@ int parse_resolution(const char *json, size_t bytes, int64_t wall_s,
 	if (root == NULL)
 		return -EINVAL;
 	rc = read_root(&rd, root, why, why_bytes);
+	if (rc == 0 && rd.expires_s <= wall_s) {
+		snprintf(why, why_bytes, "what it names has expired");
+		rc = -EINVAL;
+	}
 	if (rc == 0)
 		rc = resolution_end(&rd.builder, out);
 	else
 		resolution_abort(&rd.builder);
 	json_object_put(root);
 	if (rc == -ENOENT)
-		snprintf(why, why_bytes,
-			 "it names no rendition over http or https");
+		snprintf(why, why_bytes, "%s",
+			 rd.expired ? "what it names has expired"
+				    : "it names no rendition over http or "
+				      "https");
 	if (rc == -ENOSPC)
 		snprintf(why, why_bytes, "its answer is too long");
 	if (rc < 0)

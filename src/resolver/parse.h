@@ -20,7 +20,8 @@
 /*
  * *out is the caller's to free(); resolved_us is 0, expires_s is the time at
  * which its URLs stop working, minus a margin, at most wall_s + ttl_s.
- * -EINVAL, with a short reason in why: no rendition could be read; -ENOMEM.
+ * -EINVAL, with a short reason in why: no rendition could be read that has not
+ * expired; -ENOMEM.
  */
 int parse_resolution(const char *json, size_t bytes, int64_t wall_s,
 		     int64_t ttl_s, struct resolution **out, char *why,

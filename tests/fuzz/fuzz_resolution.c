@@ -77,7 +77,7 @@ static void as_answer(const uint8_t *data, size_t bytes)
 		return;
 	}
 	must(resolution_valid(r, r->bytes));
-	must(r->expires_s <= NOW + TTL);
+	must(r->expires_s > NOW && r->expires_s <= NOW + TTL);
 	read_texts(r);
 	pick(r);
 	for (uint32_t n = 0; n < r->count; n++)

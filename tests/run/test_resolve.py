@@ -444,6 +444,20 @@ def test_secret_behind_brackets(make, origin):
     no_secret(server, res)
 
 
+def test_what_has_expired_is_asked_for_once(make, origin):
+    server = make()
+    add_objects(origin, "film")
+    document = formats(origin, "film")
+    for one in document["formats"]:
+        one["url"] += "?expire=1500000000"
+    put_document(server, document)
+    command_source(server, COUNT + 'cat "$(dirname "$0")/document"\n')
+    server.start()
+    for _ in range(3):
+        assert "expired" in problem_of(proxy(server, "film", "360p"), 502)
+    assert runs(server) == 1
+
+
 def test_many_ask_one_helper_runs(make, origin):
     server = make()
     objects = add_objects(origin, "film")

@@ -566,7 +566,7 @@ static void test_expiry(void **state)
 	/* of the URL's time, wanted: the record's, both from now on */
 	static const int left_s[][2] = {
 		{ 600, 570 },   { 300, 270 },   { 100, 90 },    { 9, 9 },
-		{ 3600, 3570 }, { 3630, 3600 }, { 7200, 3600 }, { 0, 0 },
+		{ 3600, 3570 }, { 3630, 3600 }, { 7200, 3600 }, { 1, 1 },
 	};
 	char json[512];
 
@@ -586,13 +586,34 @@ static void test_expiry(void **state)
 		assert_int_equal(r->expires_s, NOW + left_s[n][1]);
 		free(r);
 	}
-	{
-		struct resolution *r =
-			parse("{\"url\":\"http://h/1?expire=1100000000\"}");
+}
 
-		assert_true(r->expires_s <= NOW); /* it is of no use */
-		free(r);
+/* Who asked would only ask again. */
+static void test_expired(void **state)
+{
+	static const char *const rows[] = {
+		"{\"url\":\"http://h/1?expire=1100000000\"}",
+		"{\"url\":\"http://h/1?expire=1800000000\"}",
+		"{\"version\":1,\"expires\":1800000000,\"renditions\":["
+		"{\"url\":\"http://h/1\"}]}",
+	};
+	struct resolution *r = NULL;
+	char why[64];
+
+	(void)state;
+	for (size_t n = 0; n < ARRAY_LEN(rows); n++) {
+		assert_int_equal(parse_resolution(rows[n], strlen(rows[n]), NOW,
+						  TTL, &r, why, sizeof(why)),
+				 -EINVAL);
+		assert_string_equal(why, "what it names has expired");
+		assert_null(r);
 	}
+	/* the others are of use */
+	r = parse("{\"formats\":[{\"url\":\"http://h/1?expire=1100000000\"},"
+		  "{\"url\":\"http://h/2\"}]}");
+	assert_int_equal(r->count, 1);
+	assert_int_equal(r->expires_s, NOW + TTL);
+	free(r);
 }
 
 static void test_endings(void **state)
@@ -628,6 +649,7 @@ int main(void)
 		cmocka_unit_test(test_large_texts),
 		cmocka_unit_test(test_url_expiry),
 		cmocka_unit_test(test_expiry),
+		cmocka_unit_test(test_expired),
 		cmocka_unit_test(test_endings),
 	};
 
