@@ -39,7 +39,8 @@ struct resolve {
 
 struct resolved {
 	uint32_t type;        /* RESOLVED_TYPE */
-	uint32_t http_status; /* 200: it is in the table; else 404, 502, 504 */
+	uint32_t http_status; /* 200: it is in the table; else 404, 502, 503,
+				 504 */
 	uint64_t token;
 	uint32_t retry_after_s; /* 0 = not told */
 	uint32_t unused;

@@ -18,6 +18,7 @@
 #include "util/clock.h"
 #include "util/log.h"
 
+#define TOO_MANY     "too many resolutions wait"
 #define DIRECTORY_S  5 /* how long what was seen in a folder holds */
 #define REASON_BYTES sizeof(((struct resolved *)0)->reason)
 #define VERSION_TEXT PACKAGE_NAME "/" PACKAGE_VERSION
@@ -180,6 +181,15 @@ static void fail(struct job *job, uint32_t status, const char *reason)
 		    status, log_quote(quoted, sizeof(quoted), reason));
 	remember_failure(job, status, reason);
 	reply_all(job, status, reason);
+	end_job(job);
+}
+
+/* It never had a place: that tells nothing of its id. */
+static void give_up(struct job *job)
+{
+	must(!job->running);
+	log_warning("ev=resolve_given_up key=%s", job->key);
+	reply_all(job, 503, TOO_MANY);
 	end_job(job);
 }
 
@@ -524,8 +534,7 @@ void resolver_jobs_ask(struct resolver_jobs *all, const void *message,
 	if (job == NULL)
 		job = new_job(all, key);
 	if (job == NULL || add_asker(job, ask) < 0) {
-		reply(all, ask->slot, ask->token, 503,
-		      "too many resolutions wait");
+		reply(all, ask->slot, ask->token, 503, TOO_MANY);
 		if (job != NULL && TAILQ_EMPTY(&job->askers) && !job->running)
 			end_job(job);
 		return;
@@ -545,6 +554,10 @@ void resolver_jobs_tick(struct resolver_jobs *all)
 	HASH_ITER (hh, all->jobs, job, next) {
 		if (all->now_ms < job->deadline_ms)
 			continue;
+		if (!job->running) {
+			give_up(job);
+			continue;
+		}
 		end_running(job);
 		fail(job, 504, "the resolution took too long");
 	}

@@ -458,6 +458,29 @@ def test_what_has_expired_is_asked_for_once(make, origin):
     assert runs(server) == 1
 
 
+def test_id_that_never_had_a_place_is_tried_again(make, origin):
+    server = make(resolver={"timeout": "2s", "processes": "1"},
+                  cache={"negative": "30s"})
+    objects = add_objects(origin, "film")
+    put_document(server, formats(origin, "film"))
+    command_source(server, COUNT +
+                   'test "$1" = slow1 && sleep 30\n'
+                   'cat "$(dirname "$0")/document"\n')
+    server.start()
+    pids = server.workers()
+    conns = [server.connect_to(pids[n % 2]) for n in range(2)]
+    conns[0].ask("/resolve/slow1")
+    until(lambda: runs(server) == 1, "the first helper runs")
+    conns[1].ask("/resolve/film")
+    problem_of(conns[0].response(), 504)
+    # it had a place as soon as the first one had ended, or none at all
+    assert conns[1].response().status in (200, 503)
+    for conn in conns:
+        conn.close()
+    document = document_of(resolve(server, "film"))
+    assert len(document["renditions"]) == len(objects)
+
+
 def test_many_ask_one_helper_runs(make, origin):
     server = make()
     objects = add_objects(origin, "film")
