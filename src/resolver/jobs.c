@@ -480,13 +480,20 @@ static bool is_known(struct resolver_jobs *all, const struct resolve *ask)
 	return known;
 }
 
-static struct job *new_job(struct resolver_jobs *all, const char *key)
+static const struct conf_source *source_of(const struct resolver_jobs *all,
+					   const char *key)
 {
 	const char *slash = strchr(key, '/');
-	const struct conf_source *source =
-		slash == NULL ? NULL
-			      : conf_find_source(all->opts.conf, key,
-						 (size_t)(slash - key));
+
+	if (slash == NULL)
+		return NULL;
+	return conf_find_source(all->opts.conf, key, (size_t)(slash - key));
+}
+
+/* NULL: too many, or out of memory. */
+static struct job *new_job(struct resolver_jobs *all, const char *key)
+{
+	const struct conf_source *source = source_of(all, key);
 	struct job *job;
 
 	if (source == NULL || HASH_COUNT(all->jobs) >= JOBS_MAX)
@@ -499,7 +506,7 @@ static struct job *new_job(struct resolver_jobs *all, const char *key)
 	job->deadline_ms = all->now_ms + all->opts.conf->resolver.timeout;
 	TAILQ_INIT(&job->askers);
 	snprintf(job->key, sizeof(job->key), "%s", key);
-	job->id = job->key + (slash - key) + 1;
+	job->id = strchr(job->key, '/') + 1;
 	HASH_ADD_STR(all->jobs, key, job);
 	TAILQ_INSERT_TAIL(&all->waiting, job, wait);
 	return job;
@@ -529,6 +536,11 @@ void resolver_jobs_ask(struct resolver_jobs *all, const void *message,
 	if (failed != NULL) {
 		reply(all, ask->slot, ask->token, failed->status,
 		      failed->reason);
+		return;
+	}
+	if (job == NULL && source_of(all, key) == NULL) {
+		reply(all, ask->slot, ask->token, 404,
+		      "there is no such source");
 		return;
 	}
 	if (job == NULL)
