@@ -559,6 +559,11 @@ static void drop_gone(struct title *t)
 	while (!TAILQ_EMPTY(&t->runs))
 		run_end(TAILQ_FIRST(&t->runs));
 	catalog_forget(t->plan->cat, t->obj, &chunks, &bytes);
+	/* what comes next under this key has another index */
+	media_free(t->media);
+	t->media = NULL;
+	t->media_told = false;
+	t->resolved_us = 0;
 }
 
 static void on_look(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)

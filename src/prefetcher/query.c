@@ -476,7 +476,8 @@ static void answer_map(struct answering *an)
 	t->used_ms = plan->now_ms;
 	t->map_wanted_ms = plan->now_ms;
 	schedule_feed(t);
-	if (t->media == NULL || media_state(t->media) == MEDIA_WANTS)
+	if (t->obj->record == NULL || t->media == NULL ||
+	    media_state(t->media) == MEDIA_WANTS)
 		return; /* the schedule fetches it: the worker asks again */
 	if (media_state(t->media) == MEDIA_FAILED) {
 		send_fault(plan, an->query, 404, 0,

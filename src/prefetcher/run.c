@@ -25,6 +25,7 @@
 #define READERS_AGE_MS    5
 #define RESOLVES_MAX      3          /* resolutions until bytes come */
 #define WANTED_MS         400        /* before the schedule's last pass */
+#define SHORT_BYTES       (64 * KIB) /* of an answer */
 #define JOIN_MS           1000       /* a bounded range is waited for so long */
 #define OVERLAP_BYTES     (16 * KIB) /* compared when a URL was replaced */
 #define SEEN_LATE_BYTES   (256 * KIB) /* ahead of readers: fetched ahead */
@@ -634,7 +635,7 @@ static int take(struct run *run, const uint8_t *bytes, size_t n)
 	rc = fill_write(run->fill, bytes, n);
 	if (rc < 0)
 		return rc;
-	if (run->title->obj->kept && comes_early(run))
+	if (run->title->obj->kept && !run->fill->scratch && comes_early(run))
 		catalog_note_ahead(
 			plan_of(run)->cat, run->title->obj,
 			(struct span){ run->pos_off, run->pos_off + n });
@@ -655,9 +656,12 @@ static enum transfer_next prove(struct run *run, const uint8_t *bytes, size_t n)
 	while (n > 0) {
 		size_t got =
 			plan_read(t, off, stored, min_u64(n, sizeof(stored)));
-		bool same = got > 0 && memcmp(stored, bytes, got) == 0;
 
-		if (!same) {
+		if (got == 0) { /* evicted meanwhile: nothing to compare */
+			run->proving = false;
+			return ask_again(run);
+		}
+		if (memcmp(stored, bytes, got) != 0) {
 			log_info("ev=url_other_bytes key=%s off=%llu",
 				 t->obj->key, (unsigned long long)off);
 			run->proving = false;
@@ -673,8 +677,10 @@ static enum transfer_next prove(struct run *run, const uint8_t *bytes, size_t n)
 	if (off < run->pos_off)
 		return TRANSFER_GO;
 	run->proving = false;
-	if (accept_record(run, run->candidate, true) < 0)
+	/* with its validators: the next request is made with them */
+	if (catalog_set_record(t->plan->cat, t->obj, run->candidate, false) < 0)
 		return stop(run);
+	t->resolved_us = run->resolved_us;
 	plan_confirmed(t);
 	return TRANSFER_GO;
 }
@@ -807,6 +813,11 @@ static void go_on(struct run *run)
 		run_end(run); /* another one brings what follows */
 		return;
 	}
+	if (run->pos_off < run->range_end && run->body_bytes < SHORT_BYTES) {
+		/* it gives less than it is asked for: not in a hurry */
+		retry_later(run, RETRY_FIRST_MS);
+		return;
+	}
 	run->state = RUN_RETRY;
 	run->between = true;
 	run->retry_ms = run->paused_ms = plan_of(run)->now_ms;
@@ -865,15 +876,23 @@ static void on_end(void *ctx, enum transfer_end how, const char *reason)
 
 /* ---- the URL ---- */
 
+/* Not so when it is not known by which URL the stored bytes came: then only
+ * validators count. */
+static bool url_was_replaced(const struct run *run)
+{
+	return run->title->resolved_us != 0 &&
+	       run->title->resolved_us != run->resolved_us;
+}
+
 /* Bytes before pos_off that the answer of a replaced URL is to repeat. */
 static uint64_t overlap_of(const struct run *run)
 {
 	struct title *t = run->title;
-	uint64_t n = min_u64(OVERLAP_BYTES, run->pos_off), done = 0;
+	uint64_t n = OVERLAP_BYTES, done = 0;
 	uint8_t bytes[4096];
 
 	if (t->obj->record == NULL || run->probe || run->revalidate ||
-	    run->whole || t->resolved_us == run->resolved_us)
+	    run->whole || run->pos_off < n || !url_was_replaced(run))
 		return 0;
 	while (done < n) {
 		size_t got = plan_read(t, run->pos_off - n + done, bytes,
@@ -964,7 +983,7 @@ static void make_conditional(const struct run *run, struct transfer_want *want)
 		if (rec->flags & OBJECT_NO_RANGES) {
 			want->from = 0;
 			want->to = SIZE_UNKNOWN;
-		} else if (run->resolved_us == run->title->resolved_us) {
+		} else if (!url_was_replaced(run)) {
 			want->if_range = describe_validator(rec);
 		} /* else the answer itself is compared: another server may
 		   * have other validators */
@@ -1173,6 +1192,9 @@ void run_tick(struct run *run)
 	if (run->no_room) {
 		if (run->fill == NULL || fill_flush(run->fill) == 0)
 			resume(run);
+		else if (run->readers == 0 &&
+			 plan->now_ms - run->paused_ms >= PAUSED_MS)
+			run_end(run); /* others may need the room */
 	} else if (run->held) {
 		if (!schedule_holds(run))
 			resume(run);
@@ -1180,6 +1202,7 @@ void run_tick(struct run *run)
 			 !run->whole)
 			run_end(run);
 	} else if (run->limit_off == SIZE_UNKNOWN ||
+		   (run->readers == 0 && run->pos_off < run->limit_off) ||
 		   run->pos_off + lead / 4 <= run->limit_off) {
 		resume(run);
 	} else if (plan->now_ms - run->paused_ms >= PAUSED_MS && !run->whole) {

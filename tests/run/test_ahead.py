@@ -411,3 +411,21 @@ def test_readahead_is_time(make, origin, clips):
     ahead = resident(server, "clip")[-1][1]
     assert clip.size / 6 * 0.9 < ahead < clip.size * 0.4, (ahead, clip.size)
     conn.reset()
+
+
+def test_map_of_what_is_gone(make, origin, clips):
+    """The origin has it no more: no map of what was, and nothing dies."""
+    clip = origin.add("clip", file=str(clips / "fast.mp4"),
+                      cache_control="max-age=1")
+    server = make(origin, cache={"negative": "500ms"}, **AHEAD).start()
+    assert client.fetch(server.port, "/map/clip").status == 200
+    pid = server.prefetcher()
+    time.sleep(1.5)
+    clip.status = 404
+    until(lambda: server.get("clip").status == 404, "it is gone", 10, 0.1)
+    time.sleep(0.6)
+    assert client.fetch(server.port, "/map/clip").status == 404
+    time.sleep(0.6)
+    clip.status = None
+    assert client.fetch(server.port, "/map/clip").status == 200
+    assert server.prefetcher() == pid

@@ -85,6 +85,23 @@ def test_another_validator_of_the_same_bytes(resolved, origin):
     assert server.metrics()["generations"] == 0
 
 
+def test_goes_on_with_the_new_validator(resolved, origin):
+    """Also the next request to the other server."""
+    movie = origin.add("movie", 12 * MIB, rate=3 * MIB)
+    server = resolved(movie, cache={"linger": "0", "linger_time": "0"})
+    viewer = Later(server.get, "any", range=f"bytes=0-{4 * MIB - 1}")
+    until(lambda: movie.body_bytes > 2 * MIB, "it plays")
+    movie.etag = '"another-server"'
+    server.expire("two")
+    res = viewer.value()
+    assert res.whole
+    client.same(movie.seed, 0, res.body, 4 * MIB)
+    res = server.get("any", range=f"bytes={9 * MIB}-{10 * MIB - 1}")
+    assert res.whole
+    client.same(movie.seed, 9 * MIB, res.body)
+    assert server.metrics()["generations"] == 0
+
+
 def test_without_any_validator(resolved, origin):
     movie = origin.add("movie", 6 * MIB, rate=3 * MIB, etag=None)
     server = resolved(movie)
