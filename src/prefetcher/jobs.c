@@ -218,11 +218,10 @@ void job_wait(struct job *job)
 		job->state = JOB_WAITING;
 }
 
-void job_run(struct job *job, uint64_t now_ms)
+void job_run(struct job *job)
 {
 	if (job_is_open(job))
 		job->state = JOB_RUNNING;
-	job->active_ms = now_ms;
 }
 
 void job_end(struct jobs *js, struct job *job, enum job_state state,

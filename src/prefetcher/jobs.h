@@ -43,7 +43,7 @@ struct job {
 	uint64_t bytes;
 	uint64_t deadline_ms; /* monotonic: its first byte is needed then */
 	uint64_t asked_ms;
-	uint64_t active_ms; /* when it last was not hindered */
+	uint64_t active_ms; /* when its origin last was well */
 	uint64_t ended_ms;
 	enum job_state state;
 	bool confirmed;   /* the origin was asked whether it is still so */
@@ -77,7 +77,7 @@ bool job_matches(const struct job *job, const char *key, size_t key_bytes);
 
 bool job_is_open(const struct job *job); /* WAITING or RUNNING */
 void job_wait(struct job *job);
-void job_run(struct job *job, uint64_t now_ms);
+void job_run(struct job *job);
 void job_end(struct jobs *js, struct job *job, enum job_state state,
 	     uint32_t status, const char *reason, uint64_t now_ms);
 

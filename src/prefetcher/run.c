@@ -343,9 +343,6 @@ static enum transfer_next on_content(struct run *run,
 	run->whole = !head->ranged;
 	if (run->whole)
 		run->end_off = run->range_end = SIZE_UNKNOWN;
-	if (run->whole && run->ahead) /* there is no second beginning */
-		run->limit_off =
-			max_u64(run->limit_off, plan_of(run)->lead_bytes);
 	run->probe = run->revalidate = false;
 	run->suffix = 0;
 	run->body_off = run->pos_off = head->span.from;
@@ -714,7 +711,10 @@ static enum transfer_next on_body(void *ctx, const uint8_t *bytes, size_t n)
 			continue;
 		}
 		if (at_limit(run)) {
-			if (run->readers == 0 && !goes_on_alone(run)) {
+			/* a whole one cannot be gone on with: while the
+			 * schedule wants it, it waits */
+			if (run->readers == 0 && !goes_on_alone(run) &&
+			    !(run->whole && run->ahead)) {
 				count(run, STAT_runs_abandoned, 1);
 				return stop(run);
 			}

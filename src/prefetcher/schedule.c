@@ -32,7 +32,7 @@
 #define DEPTH_LEAST    12u
 #define DEPTH_STEP     12u
 #define MAP_MS         2000  /* since GET /map last asked for it */
-#define JOB_FAULT_MS   60000 /* how long a job bears an origin's faults */
+#define JOB_FAULT_MS   30000 /* how long a job bears an origin's faults */
 
 /* Bytes that no run brings yet. */
 struct need {
@@ -105,11 +105,21 @@ bool schedule_busy(const struct plan *plan)
 
 /* ---- bandwidth ---- */
 
+/* An ask waits for it: one that was led to it, or, while it has no row that
+ * could be told of, any of its title. */
+static bool is_waited_for(const struct run *run)
+{
+	return run_is_asked(run) ||
+	       (run->fill == NULL && !TAILQ_EMPTY(&run->title->waiters));
+}
+
 /* Nobody is going to wait for its next byte soon. */
 static bool can_wait(const struct run *run)
 {
 	const struct plan *plan = run->title->plan;
 
+	if (is_waited_for(run))
+		return false;
 	if (run->for_job && run->readers == 0)
 		return true;
 	return run->deadline_ms > plan->now_ms + conf_of(plan)->min_slack;
@@ -532,6 +542,17 @@ static void need_for_asks(struct schedule *sc)
 
 /* ---- who needs: jobs ---- */
 
+/* Bytes that are still to come because of a job; of what has no end none. */
+static uint64_t asked_by_job(const struct run *run)
+{
+	const struct object_record *rec = run->title->obj->record;
+	uint64_t to = run->end_off, next = run_next_off(run);
+
+	if (to == SIZE_UNKNOWN && run->whole && rec != NULL)
+		to = rec->size_bytes;
+	return run->for_job && to != SIZE_UNKNOWN && to > next ? to - next : 0;
+}
+
 /* What the budget leaves, when all that jobs have asked for has come. */
 static uint64_t room_for_jobs(const struct plan *plan)
 {
@@ -542,10 +563,7 @@ static uint64_t room_for_jobs(const struct plan *plan)
 
 	TAILQ_FOREACH (t, &plan->titles, link)
 		TAILQ_FOREACH (run, &t->runs, link)
-			if (run->for_job && run->end_off != SIZE_UNKNOWN)
-				used += run->end_off -
-					min_u64(run_next_off(run),
-						run->end_off);
+			used += asked_by_job(run);
 	return budget > used ? budget - used : 0;
 }
 
@@ -607,25 +625,67 @@ static bool confirm(struct title *t, struct job *job)
 	return rc == 0;
 }
 
-/* An object without a length can only be had as a whole. */
-static void whole(struct schedule *sc, struct title *t, const struct job *job)
+/* Of what has no length, or no ranges, only all can be had. */
+static bool comes_whole(const struct title *t)
+{
+	const struct object_record *rec = t->obj->record;
+
+	return rec->size_bytes == SIZE_UNKNOWN ||
+	       (rec->flags & OBJECT_NO_RANGES) != 0;
+}
+
+static const struct run *whole_run(const struct title *t)
+{
+	const struct run *run;
+
+	TAILQ_FOREACH (run, &t->runs, link)
+		if (run->whole)
+			return run;
+	return NULL;
+}
+
+/* Such an object needs room for all of it, and cannot be gone on with later:
+ * what does not end within the budget is given up.  True: the rest is as with
+ * any other object. */
+static bool whole(struct schedule *sc, struct title *t, struct job *job)
 {
 	const struct run_want want = { .end_off = SIZE_UNKNOWN,
 				       .want_to = SIZE_UNKNOWN,
 				       .ahead = true,
 				       .for_job = true,
 				       .deadline_ms = job->deadline_ms };
+	uint64_t size = t->obj->record->size_bytes;
+	bool unknown = size == SIZE_UNKNOWN, runs = whole_run(t) != NULL;
 	struct run *run = TAILQ_FIRST(&t->runs);
 	int rc = 0;
 
+	if ((unknown && runs && sc->room == 0) ||
+	    (!unknown && size > conf_of(sc->plan)->budget &&
+	     plan_first_missing(t, 0) < size)) {
+		end_job(sc, job, JOB_FAILED, 503,
+			"it comes as a whole, and the budget does not hold it");
+		return false;
+	}
+	if (!unknown) {
+		if (runs || sc->room >= size ||
+		    plan_first_missing(t, 0) >= size)
+			return true;
+		job_wait(job);
+		return false;
+	}
+	if (run == NULL &&
+	    (sc->room == 0 || sc->slack_ms < conf_of(sc->plan)->min_slack))
+		return false;
 	if (run == NULL)
 		rc = run_start(t, &want, &run);
 	if (rc == 0) {
 		run->wanted_ms = sc->plan->now_ms;
-		run->limit_off = SIZE_UNKNOWN;
+		run->limit_off =
+			max_u64(run->limit_off, run->pos_off + sc->room);
 	} else if (rc != -EAGAIN) {
 		plan_failed(t, 502, 1000, 0, strerror(-rc));
 	}
+	return false;
 }
 
 /* First byte that is not needed to play until this time. */
@@ -706,9 +766,8 @@ static void need_for_job(struct schedule *sc, struct job *job)
 	sc->busy = true;
 	t->used_ms = plan->now_ms;
 	if (plan_failing(t) &&
-	    (t->fail_status < 500 ||
-	     plan->now_ms - job->active_ms > JOB_FAULT_MS) &&
-	    t->fail_status != 429) {
+	    ((t->fail_status < 500 && t->fail_status != 429) ||
+	     plan->now_ms - job->active_ms > JOB_FAULT_MS)) {
 		end_job(sc, job, JOB_FAILED, t->fail_status, t->fail_reason);
 		return;
 	}
@@ -716,26 +775,27 @@ static void need_for_job(struct schedule *sc, struct job *job)
 		job_wait(job);
 		return;
 	}
+	/* the origin has spoken well since it last failed */
+	if (t->fail_until_ms == 0)
+		job->active_ms = plan->now_ms;
 	if (sc->room == 0)
 		job_wait(job); /* what runs already goes on */
 	else
-		job_run(job, plan->now_ms);
+		job_run(job);
 	if (t->obj->record == NULL) {
 		if (sc->room > 0 && sc->slack_ms >= conf_of(plan)->min_slack)
 			probe(sc, t, job->deadline_ms);
 		return;
 	}
-	if (t->obj->record->size_bytes == SIZE_UNKNOWN) {
-		whole(sc, t, job);
-		return;
-	}
-	if (sc->slack_ms >= conf_of(plan)->min_slack && confirm(t, job))
-		return;
 	if (!t->obj->kept) {
 		end_job(sc, job, JOB_FAILED, 502,
 			"the origin forbids to store it");
 		return;
 	}
+	if (comes_whole(t) && !whole(sc, t, job))
+		return;
+	if (sc->slack_ms >= conf_of(plan)->min_slack && confirm(t, job))
+		return;
 	wants = feed_media(t, &want);
 	all = !wants || media_state(t->media) != MEDIA_WANTS ||
 	      need_part(sc, t, job, want);
@@ -922,7 +982,8 @@ static void hold_jobs(struct schedule *sc)
 
 	TAILQ_FOREACH (t, &sc->plan->titles, link)
 		TAILQ_FOREACH (run, &t->runs, link)
-			run->hold = hold && run->for_job && run->readers == 0;
+			run->hold = hold && run->for_job && run->readers == 0 &&
+				    !is_waited_for(run);
 }
 
 /* The pass finds them anew.  Of what it does not understand, or has not seen
@@ -935,10 +996,10 @@ static void forget_deadlines(struct plan *plan)
 	TAILQ_FOREACH (t, &plan->titles, link)
 		TAILQ_FOREACH (run, &t->runs, link) {
 			const struct object_record *rec = t->obj->record;
-			bool asked = !run->ahead &&
-				     (rec == NULL || run->revalidate ||
-				      rec->size_bytes == SIZE_UNKNOWN ||
-				      run_is_asked(run));
+			bool asked = is_waited_for(run) ||
+				     (!run->ahead &&
+				      (rec == NULL || run->revalidate ||
+				       rec->size_bytes == SIZE_UNKNOWN));
 
 			run->deadline_ms = asked ? plan->now_ms : UINT64_MAX;
 		}

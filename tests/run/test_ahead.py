@@ -161,6 +161,49 @@ def test_budget_of_unseen_bytes(make, origin):
               right(m, server.get(m.name)), "all come in the end", 20)
 
 
+def test_what_has_no_end_is_given_up(make, origin):
+    """Neither the budget nor the scratch folder is for ever taken by it."""
+    stream = origin.add("stream", 64 * MIB, length=False)
+    private = origin.add("private", 32 * MIB, length=False,
+                         cache_control="no-store")
+    large = origin.add("large", 12 * MIB, ranges=False)
+    server = make(origin, prefetch={"budget": "4M"},
+                  cache={"scratch_size": "1M"}, **AHEAD).start()
+    for obj in (private, large, stream):
+        post(server, obj.name)
+        until(lambda o=obj: jobs(server, o.name)[0]["state"] == "failed",
+              f"{obj.name} is given up", 15)
+    server.wait_idle()
+    assert server.metrics()["stored_bytes"] < 40 * MIB
+    assert server.metrics()["scratch_bytes"] <= MIB
+    # who wants to see them does
+    for obj in (private, large):
+        assert right(obj, server.get(obj.name))
+
+
+def test_a_viewer_who_comes_to_a_held_prefetch(make, origin):
+    """Somebody has little ahead: that holds prefetches, not viewers."""
+    now = origin.add("now", 8 * MIB, rate=MIB)
+    later = origin.add("later", 4 * MIB, delay=1)
+    server = make(origin, prefetch={"min_slack": "60s"}, **AHEAD).start()
+    post(server, "later")
+    until(lambda: later.requests, "it is asked for")
+    viewer = Later(server.get, "now")
+    until(lambda: now.body_bytes > 64 << 10, "somebody watches")
+    res = server.get("later")
+    assert right(later, res) and res.total < 4, res.total
+    assert right(now, viewer.value())
+
+
+def test_an_origin_that_stays_down(make, origin):
+    """A prefetch does not try for ever."""
+    origin.add("movie", MIB, status=500)
+    server = make(origin, cache={"negative": "500ms"}, **AHEAD).start()
+    post(server, "movie")
+    until(lambda: jobs(server, "movie")[0]["state"] == "failed",
+          "it is given up after half a minute", 50, 0.5)
+
+
 def test_bandwidth_of_prefetches(make, origin):
     movie = origin.add("movie", 8 * MIB)
     server = make(origin, prefetch={"bandwidth": "1M"}, **AHEAD).start()

@@ -112,7 +112,7 @@ static void test_a_successor_goes_on(void **state)
 	job_end(js, jobs_begin(js, &a, 1000), JOB_DONE, 200, "", 1500);
 	job = jobs_begin(js, &a, 2000);
 	no = job->no;
-	job_run(job, 2000);
+	job_run(job);
 	assert_non_null(jobs_begin(js, &b, 2500));
 	b.deadline_ms = 1000; /* sooner */
 	assert_non_null(jobs_begin(js, &b, 2600));
