@@ -782,30 +782,37 @@ void plan_tick(struct plan *plan)
 
 /* ---- purge ---- */
 
+/* id: all renditions of it, of every source. */
 static bool matches(const struct object *obj, const char *key, const char *id)
 {
 	const char *slash = strchr(obj->key, '/');
+	size_t n;
 
 	if (key != NULL)
 		return strcmp(obj->key, key) == 0;
-	if (id != NULL)
-		return slash != NULL && strcmp(slash + 1, id) == 0;
-	return true;
+	if (id == NULL)
+		return true;
+	n = strlen(id);
+	return slash != NULL && strncmp(slash + 1, id, n) == 0 &&
+	       (slash[1 + n] == '\0' || slash[1 + n] == '/');
 }
 
 TAILQ_HEAD(waiter_list, waiter);
 
-static void purge_object(struct plan *plan, struct object *obj,
+/* Their runs end: what these still write may evict objects that have no
+ * title. */
+static void purge_titles(struct plan *plan, const char *key, const char *id,
 			 struct waiter_list *waiters, struct plan_purged *out)
 {
-	struct title *t = obj->plan;
+	struct title *t, *next;
 
-	out->objects += obj->record != NULL;
-	if (t != NULL) {
+	for (t = TAILQ_FIRST(&plan->titles); t != NULL; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (!matches(t->obj, key, id))
+			continue;
+		out->objects += t->obj->record != NULL;
 		TAILQ_CONCAT(waiters, &t->waiters, link);
 		purge_title(t, out);
-	} else {
-		catalog_purge(plan->cat, obj, true, &out->chunks, &out->bytes);
 	}
 }
 
@@ -818,9 +825,13 @@ void plan_purge(struct plan *plan, const char *key, const char *id,
 
 	TAILQ_INIT(&waiters);
 	*out = (struct plan_purged){ 0 };
-	HASH_ITER (by_key, plan->cat->objects, obj, next)
-		if (matches(obj, key, id))
-			purge_object(plan, obj, &waiters, out);
+	purge_titles(plan, key, id, &waiters, out);
+	HASH_ITER (by_key, plan->cat->objects, obj, next) {
+		if (!matches(obj, key, id))
+			continue;
+		out->objects += obj->record != NULL;
+		catalog_purge(plan->cat, obj, true, &out->chunks, &out->bytes);
+	}
 	/* only now: asking makes objects that match again */
 	while ((w = TAILQ_FIRST(&waiters)) != NULL) {
 		TAILQ_REMOVE(&waiters, w, link);

@@ -25,6 +25,7 @@
 #define READERS_AGE_MS    5
 #define RESOLVES_MAX      3          /* resolutions until bytes come */
 #define WANTED_MS         400        /* before the schedule's last pass */
+#define LATER_MOST_MS     60000      /* then an origin is asked again anyway */
 #define SHORT_BYTES       (64 * KIB) /* of an answer */
 #define JOIN_MS           1000       /* a bounded range is waited for so long */
 #define OVERLAP_BYTES     (16 * KIB) /* compared when a URL was replaced */
@@ -1168,6 +1169,18 @@ void run_tick(struct run *run)
 	if (run->fill != NULL && run->readers > 0 &&
 	    plan->cat->scratch_used > plan->cat->opts.scratch_bytes / 2)
 		fill_trim(run->fill, run->readers_min_off);
+	if (run->state == RUN_RETRY && !run->between &&
+	    plan->now_ms < run->retry_ms && patience_is_over(run)) {
+		/* told to come back later than anybody will wait */
+		uint64_t left_ms =
+			min_u64(run->retry_ms - plan->now_ms, LATER_MOST_MS);
+
+		plan_failed(run->title, 503, left_ms,
+			    (uint32_t)(left_ms / 1000 + 1),
+			    "the origin wants a longer pause");
+		run_end(run);
+		return;
+	}
 	if (run->state == RUN_RETRY && plan->now_ms >= run->retry_ms) {
 		int rc;
 

@@ -243,6 +243,23 @@ def test_error_with_retry_after(server, thing):
     assert obj.requests[-1].at - obj.requests[-2].at >= 0.95
 
 
+def test_retry_after_beyond_all_patience(make, origin):
+    """Nobody waits for what comes later than he will be there."""
+    obj = origin.add("movie", 4 * MIB)
+    server = make(origin, upstream={"patience": "1s"},
+                  cache={"linger": "0", "linger_time": "0"}).start()
+    server.get("movie", range="bytes=0-99999")
+    server.wait_idle()
+    obj.retry_after, obj.status = 30, 429
+    began = time.monotonic()
+    try:
+        res = server.get("movie", range=f"bytes={3 * MIB}-")
+        assert not res.whole or res.status >= 500
+    except client.Cut:
+        pass
+    assert time.monotonic() - began < 10
+
+
 def test_hanging_origin_of_a_known_object(server, thing):
     obj = thing(4 * MIB, rate=4 * MIB)
     known(server, obj, 500_000)

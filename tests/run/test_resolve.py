@@ -329,6 +329,21 @@ def test_qualities_of_a_template(make, origin):
     assert objects[360].requests == []
 
 
+def test_renditions_share_a_purge(make, origin):
+    for name in ("film-144p", "film-360p", "filmed-144p"):
+        origin.add(name, 4000)
+    server = make(origin, source__test={
+        "url": origin.url("{id}-{quality}"), "qualities": "144p 360p"})
+    server.start()
+    for video, q in (("film", "144p"), ("film", "360p"), ("filmed", "144p")):
+        assert proxy(server, video, q).status == 200
+    server.wait_idle()
+    done = server.ctl("purge", "film")
+    assert done.returncode == 0, done.stderr
+    left = [key for key in server.objects()]
+    assert left == ["test/filmed/144p"], left
+
+
 def test_template_without_qualities(make, origin):
     obj = origin.add("plain", 4000)
     server = make(origin).start()
