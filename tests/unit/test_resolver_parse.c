@@ -594,8 +594,8 @@ static void test_expired(void **state)
 	static const char *const rows[] = {
 		"{\"url\":\"http://h/1?expire=1100000000\"}",
 		"{\"url\":\"http://h/1?expire=1800000000\"}",
-		"{\"version\":1,\"expires\":1800000000,\"renditions\":["
-		"{\"url\":\"http://h/1\"}]}",
+		("{\"version\":1,\"expires\":1800000000,"
+		 "\"renditions\":[{\"url\":\"http://h/1\"}]}"),
 	};
 	struct resolution *r = NULL;
 	char why[64];
