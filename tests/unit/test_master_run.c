@@ -197,8 +197,8 @@ static int small_worker(const struct child *self)
 
 			for (size_t k = 1 + listens; fd >= 0 && k < n; k++)
 				if (p[k].fd < 0) {
-					greet(fd, self->slot);
 					note_reader(self);
+					greet(fd, self->slot);
 					p[k].fd = fd;
 					held++;
 					fd = -1;
