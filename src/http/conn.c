@@ -175,8 +175,9 @@ static bool skip_body(struct conn *c)
 			n = min_u64(c->skip_bytes, c->in->used - c->in->from);
 			input_take(c, (uint32_t)n);
 		} else {
-			n = wire_receive(&c->wire, c->host->buffer,
-				    min_u64(c->skip_bytes, CONN_READ_BYTES));
+			n = wire_receive(
+				&c->wire, c->host->buffer,
+				min_u64(c->skip_bytes, CONN_READ_BYTES));
 			if (n == 0)
 				return false;
 			conn_set_timer(c, CONN_TIMER_BODY, true);
@@ -253,7 +254,8 @@ static bool request_from_input(struct conn *c)
 			return false;
 		}
 		in = c->in;
-		n = wire_receive(&c->wire, in->bytes + in->used, in->max - in->used);
+		n = wire_receive(&c->wire, in->bytes + in->used,
+				 in->max - in->used);
 		in->used += (uint32_t)n;
 		return n > 0;
 	}
@@ -289,7 +291,8 @@ static void begin_linger(struct conn *c)
 static void run_linger(struct conn *c)
 {
 	while (!c->wire.broken) {
-		size_t n = wire_receive(&c->wire, c->host->buffer, CONN_READ_BYTES);
+		size_t n = wire_receive(&c->wire, c->host->buffer,
+					CONN_READ_BYTES);
 
 		if (n == 0)
 			break;

@@ -8,8 +8,8 @@
  * holds no buffer: input is read into the host's, and kept apart only while
  * a part of a head or pipelined requests wait.
  *
- * HTTP/1.1 has one request at a time: the next head is read when the response before it
- * has been sent.  Request bodies are read and thrown away, up to
+ * HTTP/1.1 has one request at a time: the next head is read when the response
+ * before it has been sent.  Request bodies are read and thrown away, up to
  * CONN_BODY_MAX.  A client that has closed its sending side and waits for
  * bytes that do not arrive counts as gone after CONN_HALF_MS.
  */

@@ -53,10 +53,9 @@ static void pull(struct h2_stream *st)
 	}
 }
 
-ssize_t h2_read_body(nghttp2_session *session UNUSED,
-			 int32_t stream_id UNUSED, uint8_t *buf UNUSED,
-			 size_t length, uint32_t *data_flags,
-			 nghttp2_data_source *source, void *user_data)
+ssize_t h2_read_body(nghttp2_session *session UNUSED, int32_t stream_id UNUSED,
+		     uint8_t *buf UNUSED, size_t length, uint32_t *data_flags,
+		     nghttp2_data_source *source, void *user_data)
 {
 	struct h2 *h = user_data;
 	struct h2_stream *st = source->ptr;
@@ -127,8 +126,8 @@ static bool pay_for_work(struct h2 *h)
 	uint64_t more = (now_ms - h->flood_ms) * H2_FLOOD_SECOND / 1000;
 
 	if (more > 0) {
-		h->flood_left = (uint32_t)min_u64(h->flood_left + more,
-						  H2_FLOOD_BURST);
+		h->flood_left =
+			(uint32_t)min_u64(h->flood_left + more, H2_FLOOD_BURST);
 		h->flood_ms = now_ms;
 	}
 	if (h->flood_left > 0) {
@@ -157,8 +156,8 @@ static int on_begin_headers(nghttp2_session *session,
 			h2_stream_free(st);
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
-	(void)nghttp2_session_set_stream_user_data(session,
-						   frame->hd.stream_id, st);
+	(void)nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
+						   st);
 	return 0;
 }
 
@@ -259,8 +258,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame,
 }
 
 static int on_invalid_frame(nghttp2_session *session UNUSED,
-			    const nghttp2_frame *frame UNUSED,
-			    int error UNUSED, void *user_data)
+			    const nghttp2_frame *frame UNUSED, int error UNUSED,
+			    void *user_data)
 {
 	(void)pay_for_work(user_data);
 	return 0;
@@ -280,8 +279,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
 	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
 		return 0;
 	/* answered: the rest of the request is not wanted, RFC 9113 8.1 */
-	st = nghttp2_session_get_stream_user_data(session,
-						  frame->hd.stream_id);
+	st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 	if (st != NULL && !st->client_ended)
 		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE,
 						frame->hd.stream_id,
@@ -403,9 +401,8 @@ void h2_run(struct h2 *h)
 bool h2_is_over(const struct h2 *h)
 {
 	return h->c->wire.out == NULL &&
-	       (h->goodbye ||
-		(!nghttp2_session_want_read(h->session) &&
-		 !nghttp2_session_want_write(h->session)));
+	       (h->goodbye || (!nghttp2_session_want_read(h->session) &&
+			       !nghttp2_session_want_write(h->session)));
 }
 
 bool h2_waits_for_client(const struct h2 *h)
@@ -445,9 +442,9 @@ void h2_check_streams(struct h2 *h)
 		} else {
 			stat_add(h->c->host->stats, STAT_connections_timeout,
 				 1);
-			(void)nghttp2_submit_rst_stream(
-				h->session, NGHTTP2_FLAG_NONE, st->id,
-				NGHTTP2_CANCEL);
+			(void)nghttp2_submit_rst_stream(h->session,
+							NGHTTP2_FLAG_NONE,
+							st->id, NGHTTP2_CANCEL);
 		}
 	}
 	h2_set_ready(h);
@@ -522,8 +519,8 @@ static int make_session(struct h2 *h)
 	nghttp2_option_set_no_closed_streams(option, 1);
 	nghttp2_option_set_max_outbound_ack(option, H2_FLOOD_BURST + 100);
 	/* ours counts these */
-	nghttp2_option_set_stream_reset_rate_limit(
-		option, 10 * H2_FLOOD_BURST, 10 * H2_FLOOD_SECOND);
+	nghttp2_option_set_stream_reset_rate_limit(option, 10 * H2_FLOOD_BURST,
+						   10 * H2_FLOOD_SECOND);
 	if (nghttp2_session_server_new2(&h->session, calls, h, option) == 0)
 		rc = 0;
 	nghttp2_option_del(option);

@@ -35,8 +35,8 @@ struct h2_stream {
 	struct sink sink; /* first: a sink is its stream */
 	struct h2 *h2;
 	TAILQ_ENTRY(h2_stream) link;
-	char *out; /* what bytes() was given and no frame took */
-	char *in;  /* of a duplex: what its source does not take now */
+	char *out;   /* what bytes() was given and no frame took */
+	char *in;    /* of a duplex: what its source does not take now */
 	char *frame; /* being made now; NULL else */
 	size_t frame_left;
 	size_t frame_used;
@@ -54,8 +54,8 @@ struct h2_stream {
 	bool ended : 1;
 	bool was_reset : 1;
 	bool pushed_back : 1;
-	bool pulling : 1;     /* the source is in writable(), of read_body() */
-	bool deferred : 1;    /* nghttp2 waits for h2_stream_wake() */
+	bool pulling : 1;  /* the source is in writable(), of read_body() */
+	bool deferred : 1; /* nghttp2 waits for h2_stream_wake() */
 	bool client_ended : 1;
 	bool input_ended : 1; /* and the source knows */
 	bool prioritized : 1; /* by the client's Priority field */

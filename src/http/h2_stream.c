@@ -85,8 +85,8 @@ static int stream_head_end(struct sink *sink, enum sink_body body,
 	int status = st->status;
 	int rc;
 
-	st->has_body = body == SINK_DUPLEX ||
-		       (body == SINK_BODY && body_bytes > 0);
+	st->has_body =
+		body == SINK_DUPLEX || (body == SINK_BODY && body_bytes > 0);
 	st->body_left = st->has_body ? body_bytes : 0;
 	if (body == SINK_DUPLEX) {
 		must(status == 101);

@@ -1,6 +1,7 @@
 #include "http/tls.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/bio.h>
@@ -28,7 +29,7 @@
  * the process's.  Only what a send() leaves over is kept per connection.
  */
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
-#define SLOW_BYTES      16384u /* a time, once a client was slow */
+#define RECORD_BYTES    16384u
 
 struct batch {
 	uint32_t used;
@@ -55,7 +56,6 @@ struct tls {
 	struct wire *wire;
 	bool has_input : 1; /* OpenSSL may hold bytes of the peer */
 	bool failed : 1;    /* no call may follow an SSL error */
-	bool slow : 1;      /* a send was not taken whole of late */
 };
 
 /* --- BIO ----------------------------------------------------------------- */
@@ -151,7 +151,8 @@ int tls_tickets_rotate(struct segment_tickets *tickets)
 }
 
 /* False: they are being changed; the client gets no ticket, that is all. */
-static bool read_tickets(const struct segment_tickets *from, struct segment_tickets *to)
+static bool read_tickets(const struct segment_tickets *from,
+			 struct segment_tickets *to)
 {
 	for (unsigned tries = 0; tries < 100; tries++) {
 		uint32_t seq = atomic_load(&from->seq);
@@ -167,8 +168,9 @@ static bool read_tickets(const struct segment_tickets *from, struct segment_tick
 	return false;
 }
 
-static int use_key(const struct segment_ticket_key *key, const unsigned char *iv,
-		   EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+static int use_key(const struct segment_ticket_key *key,
+		   const unsigned char *iv, EVP_CIPHER_CTX *cipher,
+		   EVP_MAC_CTX *mac, int encrypt)
 {
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY,
@@ -550,6 +552,26 @@ static ssize_t read_file(int fd, char *dst, size_t dst_bytes, uint64_t off)
 	return n;
 }
 
+/*
+ * How many bytes will the kernel take?  What it leaves over of a batch is kept
+ * for as long as a client is slow; so near the end of its room fewer records
+ * are offered, at least one.
+ */
+static size_t room(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS];
+	socklen_t bytes = sizeof(info);
+	size_t left = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &bytes) == 0 &&
+	    bytes == sizeof(info) &&
+	    info[SK_MEMINFO_SNDBUF] > info[SK_MEMINFO_WMEM_QUEUED])
+		left = info[SK_MEMINFO_SNDBUF] - info[SK_MEMINFO_WMEM_QUEUED];
+	/* pages that are half full, and heads, count for more than bytes */
+	left = left / 4 * 3 / RECORD_BYTES * RECORD_BYTES;
+	return min_u64(max_u64(left, RECORD_BYTES), TLS_SEND_BYTES);
+}
+
 /* As long as the socket takes all of it. */
 int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 {
@@ -559,18 +581,18 @@ int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 	if (t->wire->peer_closed && t->failed)
 		return -EPIPE;
 	while (done < count && t->wire->out == NULL && t->wire->writable) {
-		size_t want = min_u64(count - done, t->slow ? SLOW_BYTES
-							    : TLS_SEND_BYTES);
+		size_t want = min_u64(count - done, room(t->wire->fd));
 		ssize_t n = read_file(file_fd, b->plain, want, file_off + done);
 
 		if (n <= 0 && done > 0)
 			break; /* told when it is asked for again */
 		if (n <= 0)
 			return n == 0 ? -ENODATA : -EIO;
-		if (tls_send(t, b->plain, (size_t)n, 0) < 0)
-			return -EPIPE;
 		done += (uint64_t)n;
-		t->slow = t->wire->out != NULL;
+		/* MSG_MORE: no segment that is not full, but the last */
+		if (tls_send(t, b->plain, (size_t)n,
+			     done < count ? MSG_MORE : 0) < 0)
+			return -EPIPE;
 	}
 	return (int64_t)done;
 }

@@ -345,8 +345,8 @@ static int open_tls(struct worker *w, struct listener *l, uint32_t no)
 
 	if (no >= self->conf->listen_count || !self->conf->listens[no].tls)
 		return 0;
-	rc = tls_context_new(&l->tls, self->pems[no].pems,
-			     self->pems[no].count, &self->seg->tickets, why);
+	rc = tls_context_new(&l->tls, self->pems[no].pems, self->pems[no].count,
+			     &self->seg->tickets, why);
 	if (rc < 0)
 		log_error("ev=tls_failed listen=%s error=\"%s\"",
 			  self->conf->listens[no].name, why);
@@ -389,8 +389,8 @@ static int open_events(struct worker *w)
 	}
 	w->inbox = add_event(w, self->ipc->workers[self->slot].rx, EV_READ,
 			     on_inbox, w);
-	w->bell = add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell,
-			    w);
+	w->bell =
+		add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell, w);
 	w->tick = event_new(w->base, -1, 0, on_tick, w);
 	if (w->inbox == NULL || w->bell == NULL || w->tick == NULL)
 		return -ENOMEM;
