@@ -13,6 +13,7 @@ libreelcache_a_SOURCES += \
 	src/http/forwarded.c src/http/forwarded.h \
 	src/http/head.c src/http/head.h \
 	src/http/json.c src/http/json.h \
+	src/http/lobby.c src/http/lobby.h \
 	src/http/problem.c src/http/problem.h \
 	src/http/proxy_header.c src/http/proxy_header.h \
 	src/http/range.c src/http/range.h \

@@ -20,6 +20,7 @@ check_PROGRAMS += \
 	tests/unit/test_http_date \
 	tests/unit/test_http_forwarded \
 	tests/unit/test_http_head \
+	tests/unit/test_http_lobby \
 	tests/unit/test_http_proxy_header \
 	tests/unit/test_http_range \
 	tests/unit/test_http_target \
