@@ -116,7 +116,7 @@ static void take_in(struct worker *w, int fd,
 		return;
 	}
 	stat_add(w->desk.stats, STAT_connections_accepted, 1);
-	if (conn_open(&w->host, fd, peer) < 0)
+	if (conn_open(&w->host, fd, peer, NULL) < 0)
 		limits_leave(&w->limits, peer);
 	show_count(w);
 	if (w->tick_is_slow)
@@ -364,6 +364,7 @@ static void open_host(struct worker *w)
 	w->host.timeout_ms[CONN_TIMER_IDLE] = http->idle_timeout;
 	w->host.timeout_ms[CONN_TIMER_BODY] = http->body_timeout;
 	w->host.timeout_ms[CONN_TIMER_SEND] = http->send_timeout;
+	w->host.streams_max = 100;
 	w->host.request = host_request;
 	w->host.refuse = host_refuse;
 	w->host.closed = host_closed;
