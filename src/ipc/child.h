@@ -14,6 +14,8 @@
 #include "ipc/inbox.h"
 #include "shm/segment.h"
 
+#define CHILD_LISTEN_UNASKED UINT32_MAX /* systemd's, of no section */
+
 struct conf;
 
 struct child {
@@ -22,6 +24,8 @@ struct child {
 	const struct inboxes *ipc;
 	uint32_t slot;         /* worker: 0 .. SEGMENT_WORKERS-1 */
 	const int *listen_fds; /* worker: its own listening sockets */
+	const uint32_t *listen_nos; /* of each, its section: an index into
+				     * conf->listens; CHILD_LISTEN_UNASKED */
 	size_t listen_count;
 	int admin_fd; /* prefetcher: listening unix socket, or -1 */
 };

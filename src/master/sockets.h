@@ -49,9 +49,10 @@ void sockets_close(struct sockets *s);
 void sockets_log(const struct sockets *s);
 
 /* In a child: keeps the sockets of worker `seat`, closes all others.
- * *fds belongs to the set. */
+ * *fds and *listen_nos, which says of each what struct child says, belong to
+ * the set. */
 void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
-		       size_t *count);
+		       const uint32_t **listen_nos, size_t *count);
 
 /* For tests: the bound address of listener i, or NULL behind the last. */
 const struct address *sockets_address(const struct sockets *s, size_t i);

@@ -134,7 +134,7 @@ NORETURN static void run_child(const struct spawn *what, pid_t master_pid)
 	} else {
 		self.slot = what->no - SEGMENT_PROC_WORKER0;
 		sockets_keep_seat(what->sockets, what->seat, &self.listen_fds,
-				  &self.listen_count);
+				  &self.listen_nos, &self.listen_count);
 		keep_worker_ends(what->ipc, self.slot);
 		close_fd(&admin_fd);
 	}

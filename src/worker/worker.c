@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include "http/conn.h"
+#include "http/lobby.h"
 #include "ipc/ask.h"
 #include "store/resolution.h"
 #include "store/store.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/networks.h"
 #include "worker/access_log.h"
 #include "worker/answer.h"
 #include "worker/desk.h"
@@ -37,6 +39,8 @@ struct worker {
 	struct conn_host host; /* first: a host is its worker */
 	struct desk desk;
 	struct limits limits;
+	struct lobby lobby;
+	struct networks trusted;
 	const struct child *self;
 	struct event_base *base;
 	struct event **listeners;
@@ -96,7 +100,8 @@ static void show_count(struct worker *w)
 
 static void tick_add(struct worker *w)
 {
-	uint64_t ms = w->host.count > 0 || w->paused ? TICK_MS : TICK_IDLE_MS;
+	bool busy = w->host.count > 0 || w->lobby.count > 0 || w->paused;
+	uint64_t ms = busy ? TICK_MS : TICK_IDLE_MS;
 	struct timeval tv = { .tv_sec = (time_t)(ms / 1000),
 			      .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
@@ -105,12 +110,13 @@ static void tick_add(struct worker *w)
 		log_error("ev=timer_failed");
 }
 
-static void take_in(struct worker *w, int fd,
-		    const struct sockaddr_storage *from)
+/* What comes next is HTTP; peer: for whom it counts. */
+static void let_in(void *context, int fd, unsigned listener,
+		   const uint8_t peer[SINK_PEER_BYTES])
 {
-	uint8_t peer[SINK_PEER_BYTES];
+	struct worker *w = context;
 
-	peer_of(from, peer);
+	(void)listener;
 	if (!limits_enter(&w->limits, peer)) {
 		turn_away(w, fd);
 		return;
@@ -120,6 +126,31 @@ static void take_in(struct worker *w, int fd,
 		limits_leave(&w->limits, peer);
 	show_count(w);
 	if (w->tick_is_slow)
+		tick_add(w);
+}
+
+/* The [listen] section of a socket, or NULL. */
+static const struct conf_listen *section_of(const struct worker *w,
+					    uint32_t listener)
+{
+	uint32_t no = w->self->listen_nos[listener];
+
+	return no != CHILD_LISTEN_UNASKED ? &w->self->conf->listens[no] : NULL;
+}
+
+static void take_in(struct worker *w, int fd, uint32_t listener,
+		    const struct sockaddr_storage *from)
+{
+	const struct conf_listen *section = section_of(w, listener);
+	uint8_t peer[SINK_PEER_BYTES];
+
+	peer_of(from, peer);
+	if (section == NULL || !section->proxy_protocol) {
+		let_in(w, fd, listener, peer);
+		return;
+	}
+	lobby_take(&w->lobby, fd, listener, peer, conn_host_now_ms(&w->host));
+	if (w->tick_is_slow && w->lobby.count > 0)
 		tick_add(w);
 }
 
@@ -144,8 +175,11 @@ static void resume_listeners(struct worker *w)
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
+	uint32_t listener = 0;
 
 	(void)what;
+	while (w->self->listen_fds[listener] != fd)
+		listener++;
 	for (int n = 0; n < ACCEPTS_A_TURN; n++) {
 		struct sockaddr_storage from = { 0 };
 		socklen_t from_bytes = sizeof(from);
@@ -153,7 +187,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 				  SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (got >= 0) {
-			take_in(w, got, &from);
+			take_in(w, got, listener, &from);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
@@ -244,6 +278,7 @@ static void drain(struct worker *w)
 		w->listeners[i] = NULL;
 		close(w->self->listen_fds[i]);
 	}
+	lobby_drain(&w->lobby);
 	conn_host_drain(&w->host);
 }
 
@@ -280,6 +315,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	lobby_tick(&w->lobby, now_ms);
 	conn_tick(&w->host);
 	serve_tick(&w->desk);
 	resolving_tick(&w->desk);
@@ -371,6 +407,23 @@ static void open_host(struct worker *w)
 	conn_host_init(&w->host);
 }
 
+/* Whom we believe; who waits to be told of. */
+static void open_lobby(struct worker *w)
+{
+	char why[NETWORKS_WHY_BYTES];
+	int rc = networks_parse(&w->trusted, w->self->conf->http.trusted, why);
+
+	must(rc == 0); /* conf_load() has tried it */
+	w->host.trusted = &w->trusted;
+	w->lobby.base = w->base;
+	w->lobby.stats = w->desk.stats;
+	w->lobby.trusted = &w->trusted;
+	w->lobby.timeout_ms = w->self->conf->http.head_timeout;
+	w->lobby.enter = let_in;
+	w->lobby.context = w;
+	lobby_init(&w->lobby);
+}
+
 static void open_desk(struct worker *w)
 {
 	const struct child *self = w->self;
@@ -438,7 +491,8 @@ static void run_loop(struct worker *w)
 	bool more = false;
 
 	w->host.turn_begun = false;
-	while (!w->leave && !(w->host.draining && w->host.count == 0)) {
+	while (!w->leave && !(w->host.draining && w->host.count == 0 &&
+			      w->lobby.count == 0)) {
 		if (event_base_loop(w->base,
 				    EVLOOP_ONCE |
 					    (more ? EVLOOP_NONBLOCK : 0)) < 0) {
@@ -457,6 +511,7 @@ static void free_event(struct event *ev)
 
 static void close_all(struct worker *w)
 {
+	lobby_fini(&w->lobby);
 	if (w->desk.queries != NULL) /* the last one to be made */
 		conn_host_fini(&w->host);
 	serve_fini(&w->desk);
@@ -495,6 +550,7 @@ static int open_all(struct worker *w)
 		return fail("events", rc);
 	open_desk(w);
 	open_host(w);
+	open_lobby(w);
 	rc = serve_init(&w->desk);
 	if (rc == 0)
 		rc = resolving_init(&w->desk);
