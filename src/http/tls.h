@@ -17,11 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shm/segment.h"
 #include "util/base.h"
 
 #define TLS_SEND_BYTES  65536u /* of plain text in one send */
 #define TLS_WHY_BYTES   256u
-#define TLS_TICKET_KEYS 3u /* the newest is used, all are understood */
 
 struct wire;
 
@@ -31,17 +31,10 @@ struct tls_pem {
 	const char *key;
 };
 
-/* In memory that all workers share, written by the master. */
-struct tls_ticket_key {
-	uint8_t name[16];
-	uint8_t aes[32];
-	uint8_t hmac[32];
-};
-
-struct tls_tickets {
-	_Atomic uint32_t seq; /* odd while they are changed */
-	uint32_t count;
-	struct tls_ticket_key keys[TLS_TICKET_KEYS]; /* newest first */
+/* Those of one listener. */
+struct tls_pems {
+	struct tls_pem *pems;
+	size_t count;
 };
 
 struct tls_context;
@@ -49,13 +42,13 @@ struct tls_context;
 /* pems: at least one; the first serves whoever names no known host.
  * tickets: must outlive the context; NULL: no tickets. */
 int tls_context_new(struct tls_context **out, const struct tls_pem *pems,
-		    size_t count, const struct tls_tickets *tickets,
+		    size_t count, const struct segment_tickets *tickets,
 		    char why[TLS_WHY_BYTES]) MUSTCHECK;
 void tls_context_free(struct tls_context *context);
 
 /* A new first key; the oldest goes.  Only one process may call it.  -EIO: no
  * random bytes. */
-int tls_tickets_rotate(struct tls_tickets *tickets) MUSTCHECK;
+int tls_tickets_rotate(struct segment_tickets *tickets) MUSTCHECK;
 
 /* Does this kernel encrypt for sockets (TCP_ULP "tls")? */
 bool tls_kernel_has_it(void);

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "conf/conf.h"
-#include "ipc/child.h"
 #include "util/log.h"
 
 struct listener {
@@ -18,7 +17,7 @@ struct listener {
 	int *fds;
 	uint32_t count;
 	uint32_t backlog;
-	uint32_t listen_no;  /* of conf->listens, or CHILD_LISTEN_UNASKED */
+	uint32_t listen_no;  /* in conf->listens */
 	bool shared;         /* all workers accept from all fds */
 	bool inherited;      /* from systemd */
 	bool unasked;        /* inherited, and no [listen] names it */
@@ -31,7 +30,7 @@ struct sockets {
 	size_t max;
 	uint32_t workers;
 	int *seat_fds; /* sockets_keep_seat() */
-	uint32_t *seat_nos;
+	uint32_t *seat_listens;
 };
 
 static int listener_add_fd(struct listener *l, int fd)
@@ -255,11 +254,11 @@ static int open_address(struct sockets *s, const struct address *wanted,
 	return rc;
 }
 
-static int open_listen(struct sockets *s, const struct conf *conf,
-		       uint32_t listen_no, const struct sockets *old,
-		       struct inherited *in, struct fault *fault)
+static int open_listen(struct sockets *s, const struct conf *conf, size_t no,
+		       const struct sockets *old, struct inherited *in,
+		       struct fault *fault)
 {
-	const struct conf_listen *want = &conf->listens[listen_no];
+	const struct conf_listen *want = &conf->listens[no];
 	struct address addr[2];
 	int n = address_parse(want->address, addr);
 
@@ -279,7 +278,8 @@ static int open_listen(struct sockets *s, const struct conf *conf,
 					 want->name, want->address);
 		if (i == 1 && port == 0) /* both halves of *:0 on one port */
 			port = address_port(&s->listeners[s->count - 1].bound);
-		rc = open_address(s, &addr[i], port, want, listen_no, old, in);
+		rc = open_address(s, &addr[i], port, want, (uint32_t)no, old,
+				  in);
 		if (rc < 0)
 			return fault_set(fault, rc, EXIT_FAILURE,
 					 "[listen:%s] address = %s: %s",
@@ -301,7 +301,6 @@ static int open_unasked(struct sockets *s, const struct sockets *old,
 
 			l->wanted = old->listeners[i].wanted;
 			l->backlog = old->listeners[i].backlog;
-			l->listen_no = CHILD_LISTEN_UNASKED;
 			rc = copy_fds(l, &old->listeners[i]);
 			if (rc == 0)
 				rc = add_siblings(l, s->workers);
@@ -316,7 +315,6 @@ static int open_unasked(struct sockets *s, const struct sockets *old,
 
 			l->wanted = in->sockets[i].bound;
 			l->backlog = SOMAXCONN;
-			l->listen_no = CHILD_LISTEN_UNASKED;
 			l->unasked = true;
 			rc = take_inherited(l, NULL, in);
 			if (rc == 0)
@@ -344,8 +342,7 @@ int sockets_open(struct sockets **out, const struct conf *conf,
 	if (s->listeners == NULL)
 		goto no_memory;
 	for (size_t i = 0; i < conf->listen_count; i++) {
-		rc = open_listen(s, conf, (uint32_t)i, old, from_systemd,
-				 fault);
+		rc = open_listen(s, conf, i, old, from_systemd, fault);
 		if (rc < 0)
 			goto no_socket;
 	}
@@ -408,7 +405,7 @@ void sockets_close(struct sockets *s)
 	}
 	free(s->listeners);
 	free(s->seat_fds);
-	free(s->seat_nos);
+	free(s->seat_listens);
 	free(s);
 }
 
@@ -426,7 +423,7 @@ void sockets_log(const struct sockets *s)
 }
 
 void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
-		       const uint32_t **listen_nos, size_t *count)
+		       const uint32_t **listens, size_t *count)
 {
 	size_t all = 0;
 	size_t n = 0;
@@ -435,17 +432,18 @@ void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
 	for (size_t i = 0; i < s->count; i++)
 		all += s->listeners[i].count;
 	free(s->seat_fds);
-	free(s->seat_nos);
-	s->seat_fds = calloc(all > 0 ? all : 1, sizeof(*s->seat_fds));
-	s->seat_nos = calloc(all > 0 ? all : 1, sizeof(*s->seat_nos));
+	free(s->seat_listens);
+	s->seat_fds = calloc(all + 1, sizeof(*s->seat_fds));
+	s->seat_listens = calloc(all + 1, sizeof(*s->seat_listens));
 	/* a fresh child: nothing is lost */
-	must(s->seat_fds != NULL && s->seat_nos != NULL);
+	must(s->seat_fds != NULL && s->seat_listens != NULL);
 	for (size_t i = 0; i < s->count; i++) {
 		struct listener *l = &s->listeners[i];
 
 		for (uint32_t k = 0; k < l->count; k++) {
 			if (l->shared || k % s->workers == seat) {
-				s->seat_nos[n] = l->listen_no;
+				s->seat_listens[n] =
+					l->unasked ? UINT32_MAX : l->listen_no;
 				s->seat_fds[n++] = l->fds[k];
 			} else {
 				close(l->fds[k]);
@@ -454,7 +452,8 @@ void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
 		}
 	}
 	*fds = s->seat_fds;
-	*listen_nos = s->seat_nos;
+	if (listens != NULL)
+		*listens = s->seat_listens;
 	*count = n;
 }
 

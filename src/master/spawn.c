@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "master/certificates.h"
 #include "master/title.h"
 #include "util/log.h"
 
@@ -123,6 +124,12 @@ NORETURN static void run_child(const struct spawn *what, pid_t master_pid)
 	close_fd(&signal_fd);
 	close_fd(&what->ipc->master.rx);
 	sockets_close(what->other_sockets);
+	certificates_free(what->other_pems, what->other_conf);
+	if (what->no == SEGMENT_PROC_PREFETCHER ||
+	    what->no == SEGMENT_PROC_RESOLVER)
+		certificates_free(what->pems, what->conf);
+	else
+		self.pems = what->pems;
 	if (what->no == SEGMENT_PROC_PREFETCHER) {
 		sockets_close(what->sockets);
 		keep_prefetcher_ends(what->ipc);

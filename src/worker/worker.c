@@ -11,6 +11,7 @@
 
 #include "http/conn.h"
 #include "http/lobby.h"
+#include "http/tls.h"
 #include "ipc/ask.h"
 #include "store/resolution.h"
 #include "store/store.h"
@@ -35,6 +36,15 @@
 #define TICK_IDLE_MS    1000u
 #define SECOND_MS       1000u
 
+struct worker;
+
+struct listener {
+	struct worker *worker;
+	struct event *event;
+	struct tls_context *tls; /* NULL = in clear */
+	bool proxy_protocol;
+};
+
 struct worker {
 	struct conn_host host; /* first: a host is its worker */
 	struct desk desk;
@@ -43,7 +53,7 @@ struct worker {
 	struct networks trusted;
 	const struct child *self;
 	struct event_base *base;
-	struct event **listeners;
+	struct listener *listeners;
 	struct event *inbox;
 	struct event *bell;
 	struct event *tick;
@@ -76,8 +86,9 @@ static void peer_of(const struct sockaddr_storage *from,
 	"\"status\":503,\"detail\":\"too many\"}\n"
 
 /* Over a limit: told so as cheaply as can be, with nothing kept. */
-static void turn_away(struct worker *w, int fd)
+static void turn_away(const struct listener *l, int fd)
 {
+	struct worker *w = l->worker;
 	static const char words[] = "HTTP/1.1 503 Service Unavailable\r\n"
 				    "Content-Type: application/problem+json\r\n"
 				    "Content-Length: 86\r\n"
@@ -86,7 +97,9 @@ static void turn_away(struct worker *w, int fd)
 	_Static_assert(sizeof(AWAY_BODY) - 1 == 86, "as Content-Length says");
 
 	stat_add(w->desk.stats, STAT_connections_refused, 1);
-	(void)!send(fd, words, sizeof(words) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (l->tls == NULL) /* a handshake is dearer than a closed door */
+		(void)!send(fd, words, sizeof(words) - 1,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)shutdown(fd, SHUT_WR);
 	/* unread input at close would turn the answer into a reset */
 	(void)!recv(fd, w->host.buffer, sizeof(w->host.buffer), MSG_DONTWAIT);
@@ -110,46 +123,45 @@ static void tick_add(struct worker *w)
 		log_error("ev=timer_failed");
 }
 
-/* What comes next is HTTP; peer: for whom it counts. */
-static void let_in(void *context, int fd, unsigned listener,
+/* What comes next is TLS or HTTP; peer: for whom it counts. */
+static void let_in(const struct listener *l, int fd,
 		   const uint8_t peer[SINK_PEER_BYTES])
 {
-	struct worker *w = context;
+	struct worker *w = l->worker;
 
-	(void)listener;
 	if (!limits_enter(&w->limits, peer)) {
-		turn_away(w, fd);
+		turn_away(l, fd);
 		return;
 	}
 	stat_add(w->desk.stats, STAT_connections_accepted, 1);
-	if (conn_open(&w->host, fd, peer, NULL) < 0)
+	if (conn_open(&w->host, fd, peer, l->tls) < 0)
 		limits_leave(&w->limits, peer);
 	show_count(w);
 	if (w->tick_is_slow)
 		tick_add(w);
 }
 
-/* The [listen] section of a socket, or NULL. */
-static const struct conf_listen *section_of(const struct worker *w,
-					    uint32_t listener)
+static void lobby_enter(void *context, int fd, unsigned listener,
+			const uint8_t address[SINK_PEER_BYTES])
 {
-	uint32_t no = w->self->listen_nos[listener];
+	struct worker *w = context;
 
-	return no != CHILD_LISTEN_UNASKED ? &w->self->conf->listens[no] : NULL;
+	let_in(&w->listeners[listener], fd, address);
 }
 
-static void take_in(struct worker *w, int fd, uint32_t listener,
+static void take_in(const struct listener *l, int fd,
 		    const struct sockaddr_storage *from)
 {
-	const struct conf_listen *section = section_of(w, listener);
+	struct worker *w = l->worker;
 	uint8_t peer[SINK_PEER_BYTES];
 
 	peer_of(from, peer);
-	if (section == NULL || !section->proxy_protocol) {
-		let_in(w, fd, listener, peer);
+	if (!l->proxy_protocol) {
+		let_in(l, fd, peer);
 		return;
 	}
-	lobby_take(&w->lobby, fd, listener, peer, conn_host_now_ms(&w->host));
+	lobby_take(&w->lobby, fd, (unsigned)(l - w->listeners), peer,
+		   conn_host_now_ms(&w->host));
 	if (w->tick_is_slow && w->lobby.count > 0)
 		tick_add(w);
 }
@@ -159,7 +171,7 @@ static void pause_listeners(struct worker *w, int err)
 	log_warning("ev=accept_paused error=%s", strerrorname_np(err));
 	w->paused = true;
 	for (size_t i = 0; i < w->self->listen_count; i++)
-		event_del(w->listeners[i]);
+		event_del(w->listeners[i].event);
 	tick_add(w);
 }
 
@@ -167,19 +179,16 @@ static void resume_listeners(struct worker *w)
 {
 	w->paused = false;
 	for (size_t i = 0; i < w->self->listen_count; i++)
-		if (w->listeners[i] != NULL &&
-		    event_add(w->listeners[i], NULL) < 0)
+		if (w->listeners[i].event != NULL &&
+		    event_add(w->listeners[i].event, NULL) < 0)
 			log_error("ev=listener_failed");
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
-	struct worker *w = arg;
-	uint32_t listener = 0;
+	const struct listener *l = arg;
 
 	(void)what;
-	while (w->self->listen_fds[listener] != fd)
-		listener++;
 	for (int n = 0; n < ACCEPTS_A_TURN; n++) {
 		struct sockaddr_storage from = { 0 };
 		socklen_t from_bytes = sizeof(from);
@@ -187,12 +196,12 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 				  SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (got >= 0) {
-			take_in(w, got, listener, &from);
+			take_in(l, got, &from);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 		    errno == ENOMEM)
-			pause_listeners(w, errno);
+			pause_listeners(l->worker, errno);
 		/* else: none is left, or one has gone before we came */
 		if (errno != ECONNABORTED && errno != EINTR)
 			return;
@@ -274,8 +283,8 @@ static void drain(struct worker *w)
 	for (size_t i = 0; i < w->self->listen_count; i++) {
 		/* the master holds the socket: its queue is served by the
 		 * next worker in this seat */
-		event_free(w->listeners[i]);
-		w->listeners[i] = NULL;
+		event_free(w->listeners[i].event);
+		w->listeners[i].event = NULL;
 		close(w->self->listen_fds[i]);
 	}
 	lobby_drain(&w->lobby);
@@ -349,15 +358,47 @@ static int open_base(struct worker *w)
 }
 
 static struct event *add_event(struct worker *w, evutil_socket_t fd, short what,
-			       event_callback_fn run)
+			       event_callback_fn run, void *arg)
 {
-	struct event *ev = event_new(w->base, fd, what | EV_PERSIST, run, w);
+	struct event *ev = event_new(w->base, fd, what | EV_PERSIST, run, arg);
 
 	if (ev != NULL && event_add(ev, NULL) < 0) {
 		event_free(ev);
 		ev = NULL;
 	}
 	return ev;
+}
+
+static int open_tls(struct worker *w, struct listener *l, uint32_t no)
+{
+	const struct child *self = w->self;
+	char why[TLS_WHY_BYTES] = "out of memory";
+	int rc;
+
+	if (no >= self->conf->listen_count || !self->conf->listens[no].tls)
+		return 0;
+	rc = tls_context_new(&l->tls, self->pems[no].pems,
+			     self->pems[no].count, &self->seg->tickets, why);
+	if (rc < 0)
+		log_error("ev=tls_failed listen=%s error=\"%s\"",
+			  self->conf->listens[no].name, why);
+	return rc;
+}
+
+static int open_listener(struct worker *w, size_t i)
+{
+	struct listener *l = &w->listeners[i];
+	uint32_t no = w->self->listen_nos != NULL ? w->self->listen_nos[i]
+						  : UINT32_MAX;
+	int rc = open_tls(w, l, no);
+
+	if (rc < 0)
+		return rc;
+	l->worker = w;
+	l->proxy_protocol = no < w->self->conf->listen_count &&
+			    w->self->conf->listens[no].proxy_protocol;
+	l->event = add_event(w, w->self->listen_fds[i], EV_READ, on_accept, l);
+	return l->event != NULL ? 0 : -ENOMEM;
 }
 
 static int open_events(struct worker *w)
@@ -369,19 +410,21 @@ static int open_events(struct worker *w)
 	if (w->listeners == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < self->listen_count; i++) {
-		w->listeners[i] =
-			add_event(w, self->listen_fds[i], EV_READ, on_accept);
-		if (w->listeners[i] == NULL)
-			return -ENOMEM;
+		int rc = open_listener(w, i);
+
+		if (rc < 0)
+			return rc;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(signos); i++) {
-		w->signals[i] = add_event(w, signos[i], EV_SIGNAL, on_signal);
+		w->signals[i] =
+			add_event(w, signos[i], EV_SIGNAL, on_signal, w);
 		if (w->signals[i] == NULL)
 			return -ENOMEM;
 	}
 	w->inbox = add_event(w, self->ipc->workers[self->slot].rx, EV_READ,
-			     on_inbox);
-	w->bell = add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell);
+			     on_inbox, w);
+	w->bell = add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell,
+			    w);
 	w->tick = event_new(w->base, -1, 0, on_tick, w);
 	if (w->inbox == NULL || w->bell == NULL || w->tick == NULL)
 		return -ENOMEM;
@@ -400,7 +443,7 @@ static void open_host(struct worker *w)
 	w->host.timeout_ms[CONN_TIMER_IDLE] = http->idle_timeout;
 	w->host.timeout_ms[CONN_TIMER_BODY] = http->body_timeout;
 	w->host.timeout_ms[CONN_TIMER_SEND] = http->send_timeout;
-	w->host.streams_max = 100;
+	w->host.streams_max = http->max_streams;
 	w->host.request = host_request;
 	w->host.refuse = host_refuse;
 	w->host.closed = host_closed;
@@ -419,7 +462,7 @@ static void open_lobby(struct worker *w)
 	w->lobby.stats = w->desk.stats;
 	w->lobby.trusted = &w->trusted;
 	w->lobby.timeout_ms = w->self->conf->http.head_timeout;
-	w->lobby.enter = let_in;
+	w->lobby.enter = lobby_enter;
 	w->lobby.context = w;
 	lobby_init(&w->lobby);
 }
@@ -523,8 +566,10 @@ static void close_all(struct worker *w)
 	web_close(w->desk.web);
 	access_log_close(w->desk.log);
 	for (size_t i = 0; w->listeners != NULL && i < w->self->listen_count;
-	     i++)
-		free_event(w->listeners[i]);
+	     i++) {
+		free_event(w->listeners[i].event);
+		tls_context_free(w->listeners[i].tls);
+	}
 	free(w->listeners);
 	for (size_t i = 0; i < ARRAY_LEN(w->signals); i++)
 		free_event(w->signals[i]);
