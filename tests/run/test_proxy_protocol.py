@@ -3,6 +3,7 @@ import contextlib
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -215,6 +216,7 @@ def test_forwarded(make, origin):
         (BALANCER, "fd00::1", {"X-Forwarded-For": "203.0.113.9"},
          "203.0.113.9"),
     ]
+    told = {}
     for n, (source, proxied, fields, address) in enumerate(cases):
         port = server.port if proxied else server.reel.port
         with client.Connection(port, source=source) as conn:
@@ -226,17 +228,95 @@ def test_forwarded(make, origin):
                 agent = f"agent {n} {m}"
                 conn.ask(path, {**fields, "User-Agent": agent})
                 conn.response()
-                assert server.line(agent)["client"] == address, (n, path)
+                told[agent] = address
             # of each request anew
             conn.ask("/proxy/o", {"User-Agent": f"{n} bare"})
             conn.response()
-            assert server.line(f"{n} bare")["client"] == (proxied or source)
+            told[f"{n} bare"] = proxied or source
             # of a head that is wrong nothing is believed
             conn.ask("/bad", {**fields, "User-Agent": f"{n} bad",
                               "X y": "z"})
             assert conn.response().status == 400
+    for agent, address in told.items():
+        assert server.line(agent)["client"] == address, agent
     assert not [e for e in server.reel.access()
                 if e["target"] == "/bad" and e["client"] == "203.0.113.9"]
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    pem, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=reel.test", "-keyout", key, "-out", pem],
+                   check=True, capture_output=True, timeout=30)
+    return {"tls": True, "certificate": pem, "key": key}
+
+
+def test_before_tls(make, origin, certificate):
+    """The header comes in clear; the handshake right behind it."""
+    server = Server(make, origin)
+    obj = origin.add("o", 300 * KIB)
+    server.reel.stop()
+    server.reel.set(listen__proxy=certificate)
+    server.reel.start()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for n, header in enumerate((v1("203.0.113.1"), v2("203.0.113.1"))):
+        with server.connect() as conn:
+            # in one piece with the ClientHello
+            coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = context.wrap_bio(coming, going)
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.do_handshake()
+            conn.send(header + going.read())
+
+            def pump(call, conn=conn, coming=coming, going=going):
+                while True:
+                    try:
+                        value = call()
+                    except ssl.SSLWantReadError:
+                        value = None
+                    if going.pending:
+                        conn.send(going.read())
+                    if value is not None:
+                        return value
+                    got = conn.sock.recv(65536)
+                    assert got, "closed"
+                    coming.write(got)
+
+            pump(lambda tls=tls: tls.do_handshake() or True)
+            tls.write(REQUEST.format(0, 200 * KIB, f"tls {n}").encode())
+            data = b""
+            while b"\r\n\r\n" not in data or \
+                    len(data.partition(b"\r\n\r\n")[2]) <= 200 * KIB:
+                data += pump(lambda tls=tls: tls.read(65536))
+            head, _, body = data.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 206 ")
+            client.same(obj.seed, 0, body, 200 * KIB + 1)
+        assert server.line(f"tls {n}")["client"] == "203.0.113.1"
+    server.refuses(b"\x16\x03\x01\x02\0\x01\0")
+
+
+def test_forwarded_over_h2(make, origin):
+    curl = shutil.which("curl")
+    if curl is None or "HTTP2" not in subprocess.run(
+            [curl, "-V"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("curl has no HTTP/2")
+    server = Server(make, origin)
+    obj = origin.add("o", 100 * KIB)
+    for source, address in ((BALANCER, "203.0.113.9"),
+                            ("127.0.0.1", "127.0.0.1")):
+        # one request a call: curl 7.88 fails to use such a connection again
+        done = subprocess.run(
+            [curl, "-s", "--http2-prior-knowledge", "--interface", source,
+             "-A", f"h2 {source}", "-H", "Forwarded: for=203.0.113.9",
+             f"http://127.0.0.1:{server.reel.port}/proxy/o"],
+            capture_output=True, timeout=30, check=True)
+        client.same(obj.seed, 0, done.stdout, obj.size)
+        assert server.line(f"h2 {source}")["client"] == address
+    assert server.reel.stats()["requests_h2"] == 2
 
 
 def test_drain(make, origin):
