@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "http/conn_inner.h"
+#include "http/forwarded.h"
 #include "http/h2.h"
 #include "http/slice.h"
 #include "http/tls.h"
@@ -74,8 +75,18 @@ static void conn_close(struct conn *c)
 
 /* --- requests ---------------------------------------------------------- */
 
+void conn_find_client(const struct conn *c, const struct head *h,
+		      uint8_t client[SINK_PEER_BYTES])
+{
+	if (c->host->trusted != NULL)
+		forwarded_client(h, c->peer, c->host->trusted, client);
+	else
+		memcpy(client, c->peer, SINK_PEER_BYTES);
+}
+
 static void begin_response(struct conn *c)
 {
+	memcpy(c->client, c->peer, SINK_PEER_BYTES);
 	c->responding = true;
 	c->head_sent = false;
 	c->chunk_begun = false;
@@ -88,6 +99,7 @@ static void begin_response(struct conn *c)
 static void hand_over(struct conn *c, const struct head *h)
 {
 	begin_response(c);
+	conn_find_client(c, h, c->client);
 	c->http10 = h->minor == 0;
 	if (!h->keep_alive)
 		c->close_after = true;

@@ -46,6 +46,7 @@ enum conn_timer {
 
 struct conn;
 struct h2_batch;
+struct networks;
 struct tls_context;
 TAILQ_HEAD(conn_list, conn);
 
@@ -56,6 +57,8 @@ struct conn_host {
 	struct segment_stats *stats;
 	uint64_t (*clock_us)(void); /* asked once a turn of the loop */
 	uint64_t timeout_ms[CONN_TIMERS];
+	/* Whose Forwarded fields count; NULL = nobody's. */
+	const struct networks *trusted;
 	uint32_t streams_max; /* at a time on a connection of HTTP/2 */
 
 	/* A request; the callee answers into the sink, now or later.  The

@@ -47,6 +47,7 @@ struct h2_stream {
 	uint32_t in_bytes;
 	int32_t id;
 	uint16_t status;
+	uint8_t client[SINK_PEER_BYTES]; /* who asks */
 	bool responding : 1; /* the source has the sink */
 	bool head_sent : 1;
 	bool has_body : 1; /* nghttp2 will ask for it */
