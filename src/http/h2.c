@@ -61,7 +61,7 @@ ssize_t h2_read_body(nghttp2_session *session UNUSED, int32_t stream_id UNUSED,
 	struct h2_stream *st = source->ptr;
 	struct h2_batch *b = h->c->host->h2_batch;
 
-	if (b->used >= h->batch_bytes)
+	if (b->used >= h->batch_now)
 		return NGHTTP2_ERR_PAUSE; /* sent first */
 	st->frame = b->bytes + b->used + H2_FRAME_HEAD;
 	st->frame_left = min_u64(length, H2_FRAME_BYTES);
@@ -331,12 +331,13 @@ void h2_input(struct h2 *h, const void *bytes, size_t count)
 }
 
 /* A batch is full, or there is no more. */
-static uint32_t gather(struct h2 *h)
+static uint32_t gather(struct h2 *h, size_t room)
 {
 	struct h2_batch *b = h->c->host->h2_batch;
 
 	b->used = 0;
-	while (b->used < h->batch_bytes) {
+	h->batch_now = (uint32_t)min_u64(room, h->batch_bytes);
+	while (b->used < h->batch_now) {
 		const uint8_t *frame;
 		uint32_t before = b->used;
 		ssize_t n = nghttp2_session_mem_send(h->session, &frame);
@@ -359,6 +360,7 @@ static uint32_t gather(struct h2 *h)
 static void send_frames(struct h2 *h)
 {
 	struct conn *c = h->c;
+	size_t room = 0;
 
 	while (wire_flush(&c->wire) && c->wire.writable) {
 		uint32_t n;
@@ -367,13 +369,25 @@ static void send_frames(struct h2 *h)
 			conn_set_ready(c);
 			return;
 		}
-		n = gather(h);
-		if (n == 0 || c->wire.broken)
+		if (room < h->batch_bytes)
+			room = wire_room(&c->wire);
+		n = gather(h, room);
+		if (c->wire.broken)
 			return;
+		if (n == 0)
+			break;
 		c->turn_bytes += n;
-		if (wire_send(&c->wire, c->host->h2_batch->bytes, n, false) < 0)
+		room -= min_u64(room, n);
+		/* after a full batch there is more, most likely: then no
+		 * segment need be sent that is not full */
+		h->corked = n >= H2_BATCH_BYTES;
+		if (wire_send(&c->wire, c->host->h2_batch->bytes, n,
+			      h->corked) < 0)
 			return;
 	}
+	if (h->corked && c->wire.out == NULL)
+		wire_push(&c->wire);
+	h->corked = false;
 }
 
 /* What a duplex did not take while its client took nothing. */

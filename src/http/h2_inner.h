@@ -70,12 +70,14 @@ struct h2 {
 	TAILQ_HEAD(, h2_stream) streams;
 	struct h2_request *request; /* HEADERS that are coming in */
 	uint32_t stream_count;
-	uint32_t batch_bytes;
+	uint32_t batch_bytes; /* at most */
+	uint32_t batch_now;
 	uint32_t flood_left;
 	uint64_t flood_ms; /* when it was counted */
 	uint64_t drain_ms; /* when the second GOAWAY is due; 0 = not at all */
 	bool again : 1;    /* h2_run() has more to do */
 	bool heard : 1;    /* bytes came since h2_take_used() */
+	bool corked : 1; /* MSG_MORE may hold something back */
 	bool drained : 1;
 	bool goodbye : 1;
 };

@@ -1,7 +1,6 @@
 #include "http/tls.h"
 
 #include <errno.h>
-#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/bio.h>
@@ -29,7 +28,6 @@
  * the process's.  Only what a send() leaves over is kept per connection.
  */
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
-#define RECORD_BYTES    16384u
 
 struct batch {
 	uint32_t used;
@@ -552,43 +550,29 @@ static ssize_t read_file(int fd, char *dst, size_t dst_bytes, uint64_t off)
 	return n;
 }
 
-/*
- * How many bytes will the kernel take?  What it leaves over of a batch is kept
- * for as long as a client is slow; so near the end of its room fewer records
- * are offered, at least one.
- */
-static size_t room(int fd)
-{
-	uint32_t info[SK_MEMINFO_VARS];
-	socklen_t bytes = sizeof(info);
-	size_t left = 0;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &bytes) == 0 &&
-	    bytes == sizeof(info) &&
-	    info[SK_MEMINFO_SNDBUF] > info[SK_MEMINFO_WMEM_QUEUED])
-		left = info[SK_MEMINFO_SNDBUF] - info[SK_MEMINFO_WMEM_QUEUED];
-	/* pages that are half full, and heads, count for more than bytes */
-	left = left / 4 * 3 / RECORD_BYTES * RECORD_BYTES;
-	return min_u64(max_u64(left, RECORD_BYTES), TLS_SEND_BYTES);
-}
-
 /* As long as the socket takes all of it. */
 int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 {
 	struct batch *b = t->context->batch;
 	uint64_t done = 0;
+	size_t room = 0;
 
 	if (t->wire->peer_closed && t->failed)
 		return -EPIPE;
 	while (done < count && t->wire->out == NULL && t->wire->writable) {
-		size_t want = min_u64(count - done, room(t->wire->fd));
-		ssize_t n = read_file(file_fd, b->plain, want, file_off + done);
+		size_t want;
+		ssize_t n;
 
+		if (room < TLS_SEND_BYTES)
+			room = wire_room(t->wire);
+		want = min_u64(count - done, min_u64(room, TLS_SEND_BYTES));
+		n = read_file(file_fd, b->plain, want, file_off + done);
 		if (n <= 0 && done > 0)
 			break; /* told when it is asked for again */
 		if (n <= 0)
 			return n == 0 ? -ENODATA : -EIO;
 		done += (uint64_t)n;
+		room -= (size_t)n;
 		/* MSG_MORE: no segment that is not full, but the last */
 		if (tls_send(t, b->plain, (size_t)n,
 			     done < count ? MSG_MORE : 0) < 0)
