@@ -17,6 +17,7 @@
 #include "util/log.h"
 #include "worker/access_log.h"
 #include "worker/answer.h"
+#include "worker/control.h"
 #include "worker/desk.h"
 #include "worker/limits.h"
 #include "worker/query.h"
@@ -244,6 +245,7 @@ static void drain(struct worker *w)
 		w->listeners[i] = NULL;
 		close(w->self->listen_fds[i]);
 	}
+	control_drain(&w->desk);
 	conn_host_drain(&w->host);
 }
 
@@ -282,6 +284,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	conn_tick(&w->host);
 	serve_tick(&w->desk);
+	control_tick(&w->desk);
 	resolving_tick(&w->desk);
 	query_tick(&w->desk);
 	if (w->paused && !w->host.draining)
@@ -459,6 +462,7 @@ static void close_all(struct worker *w)
 {
 	if (w->desk.queries != NULL) /* the last one to be made */
 		conn_host_fini(&w->host);
+	control_fini(&w->desk);
 	serve_fini(&w->desk);
 	resolving_fini(&w->desk);
 	query_fini(&w->desk);
@@ -498,6 +502,8 @@ static int open_all(struct worker *w)
 	rc = serve_init(&w->desk);
 	if (rc == 0)
 		rc = resolving_init(&w->desk);
+	if (rc == 0)
+		rc = control_init(&w->desk);
 	if (rc == 0)
 		rc = query_init(&w->desk);
 	if (rc < 0)
