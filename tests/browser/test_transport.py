@@ -99,7 +99,12 @@ await new Promise((resolve, reject) => {
     socket.onerror = () => reject(new Error("no WebSocket"));
 });
 for (let n = 1; n <= args[0]; n++) {
-    const answer = new Promise((resolve) => { socket.onmessage = resolve; });
+    const answer = new Promise((resolve) => {
+        socket.onmessage = (event) => {
+            if (JSON.parse(event.data).request === n)
+                resolve(event);
+        };
+    });
     socket.send(JSON.stringify({ type: "PING", request: n }));
     heard.push(JSON.parse((await answer).data));
 }
