@@ -178,7 +178,7 @@ static int64_t conn_file(struct sink *sink, int fd, uint64_t file_off,
 	count = file_allowance(c, count);
 	if (count == 0)
 		return push_back(c);
-	n = wire_file(&c->wire, fd, file_off, count);
+	n = wire_file(&c->wire, fd, file_off, count, sink->changes);
 	if (n == 0)
 		return push_back(c);
 	if (n > 0) {
@@ -204,6 +204,7 @@ static void leave_source(struct conn *c)
 	c->responding = false;
 	c->pushed_back = false;
 	c->duplex = false;
+	c->sink.changes = false;
 	c->sink.source = NULL;
 	if (!c->busy)
 		conn_set_ready(c);

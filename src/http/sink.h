@@ -103,6 +103,8 @@ struct sink {
 	const struct sink_ops *ops;
 	const struct sink_source_ops *source_ops; /* set by the source before */
 	void *source;                             /* it returns unfinished */
+	bool changes; /* file() is given one that others may write to: it
+		       * copies; the source's */
 	bool more; /* of bytes(): file() follows at once; the source's */
 };
 

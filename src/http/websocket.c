@@ -50,6 +50,8 @@ struct websocket {
 	int file_fd; /* ours; of the binary message that is being sent */
 	uint64_t file_off;
 	uint64_t file_left;
+	struct stat file_was; /* when the message was begun */
+	bool file_changes;    /* others may write to it */
 
 	uint64_t heard_ms;
 	uint64_t ping_ms;  /* of one without an answer; 0 = none */
@@ -394,17 +396,32 @@ static size_t frame_head(uint8_t *dst, uint64_t payload_bytes)
 	return n;
 }
 
+static bool is_unchanged(const struct websocket *ws, int fd)
+{
+	const struct stat *was = &ws->file_was;
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_size == was->st_size &&
+	       st.st_mtim.tv_sec == was->st_mtim.tv_sec &&
+	       st.st_mtim.tv_nsec == was->st_mtim.tv_nsec &&
+	       st.st_ctim.tv_sec == was->st_ctim.tv_sec &&
+	       st.st_ctim.tv_nsec == was->st_ctim.tv_nsec;
+}
+
 /* As much as goes.  The frame's length is told: a file that has become
  * shorter leaves nothing but to break off. */
 static void send_file(struct websocket *ws, int fd)
 {
 	while (ws->file_left > 0 && !ws->over) {
-		int64_t n = ws->sink->ops->file(ws->sink, fd, ws->file_off,
-						ws->file_left);
+		int64_t n;
 
-		if (n < 0)
+		ws->sink->changes = ws->file_changes;
+		n = ws->sink->ops->file(ws->sink, fd, ws->file_off,
+					ws->file_left);
+		if (n < 0 || (n > 0 && ws->file_changes &&
+			      !is_unchanged(ws, fd)))
 			break_off(ws);
-		if (n <= 0)
+		if (n <= 0 || ws->over)
 			return;
 		ws->file_off += (uint64_t)n;
 		ws->file_left -= (uint64_t)n;
@@ -413,17 +430,19 @@ static void send_file(struct websocket *ws, int fd)
 	}
 }
 
-static bool file_holds(int fd, uint64_t file_off, uint64_t count)
+static bool file_holds(struct websocket *ws, int fd, uint64_t file_off,
+		       uint64_t count)
 {
-	struct stat st;
+	const struct stat *st = &ws->file_was;
 
-	return fstat(fd, &st) == 0 && (uint64_t)st.st_size >= count &&
-	       file_off <= (uint64_t)st.st_size - count;
+	return fstat(fd, &ws->file_was) == 0 &&
+	       (uint64_t)st->st_size >= count &&
+	       file_off <= (uint64_t)st->st_size - count;
 }
 
 int64_t websocket_file(struct websocket *ws, const void *header,
 		       size_t header_bytes, int fd, uint64_t file_off,
-		       uint64_t count, bool *whole)
+		       uint64_t count, bool changes, bool *whole)
 {
 	uint8_t head[FRAME_HEAD + WEBSOCKET_HEADER_MAX];
 	size_t n;
@@ -433,7 +452,7 @@ int64_t websocket_file(struct websocket *ws, const void *header,
 		return -EPIPE;
 	if (!websocket_can_send(ws))
 		return 0;
-	if (!file_holds(fd, file_off, count))
+	if (!file_holds(ws, fd, file_off, count))
 		return -ENODATA;
 	n = frame_head(head, header_bytes + count);
 	memcpy(head + n, header, header_bytes);
@@ -442,6 +461,7 @@ int64_t websocket_file(struct websocket *ws, const void *header,
 	ws->sink->more = false;
 	ws->file_off = file_off;
 	ws->file_left = count;
+	ws->file_changes = changes;
 	send_file(ws, fd);
 	if (ws->file_left > 0 && !ws->over) {
 		ws->file_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -120,11 +120,12 @@ bool websocket_can_send(struct websocket *ws);
  * taken, and what does not go now is sent later (the file is kept open for
  * it, under another descriptor); 0: not now, writable() comes.  -ENODATA: the
  * file is shorter; -EIO: it cannot be read; -EPIPE: the WebSocket is closing.
- * *whole: all of it has gone at once.
+ * changes: others may write to the file; when they do before all of it has
+ * gone, the WebSocket is broken off.  *whole: all of it has gone at once.
  */
 int64_t websocket_file(struct websocket *ws, const void *header,
 		       size_t header_bytes, int fd, uint64_t file_off,
-		       uint64_t count, bool *whole) MUSTCHECK;
+		       uint64_t count, bool changes, bool *whole) MUSTCHECK;
 
 /* The sink it is on, for its peer and its urgency. */
 struct sink *websocket_sink(struct websocket *ws);

@@ -173,16 +173,36 @@ static int64_t send_file(struct wire *w, int file_fd, uint64_t file_off,
 	return -EPIPE;
 }
 
+static int64_t send_copy(struct wire *w, int file_fd, uint64_t file_off,
+			 uint64_t count)
+{
+	char piece[WIRE_PIECE_BYTES];
+	ssize_t n;
+
+	do
+		n = pread(file_fd, piece, min_u64(count, sizeof(piece)),
+			  (off_t)file_off);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n == 0 ? -ENODATA : -EIO;
+	if (wire_send_clear(w, piece, (size_t)n,
+			    (uint64_t)n < count ? MSG_MORE : 0) < 0)
+		return -EPIPE;
+	return n;
+}
+
 int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
-		  uint64_t count)
+		  uint64_t count, bool copy)
 {
 	must(w->out == NULL);
 	if (w->broken)
 		return -EPIPE;
 	if (!w->writable)
 		return 0;
-	return w->tls == NULL ? send_file(w, file_fd, file_off, count)
-			      : tls_file(w->tls, file_fd, file_off, count);
+	if (w->tls != NULL)
+		return tls_file(w->tls, file_fd, file_off, count);
+	return copy ? send_copy(w, file_fd, file_off, count)
+		    : send_file(w, file_fd, file_off, count);
 }
 
 size_t wire_room(const struct wire *w)

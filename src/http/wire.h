@@ -57,9 +57,11 @@ bool wire_flush(struct wire *w);
 
 /* Bytes of a file: how many went out (in TLS: all but what is kept), 0 = the
  * socket takes none now, -EPIPE: peer gone, -ENODATA: the file is shorter,
- * -EIO: it cannot be read.  Nothing may be kept when it is called. */
+ * -EIO: it cannot be read.  Nothing may be kept when it is called.  copy: what
+ * is written to the file afterwards does not change what was sent, as it may
+ * with sendfile(). */
 int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
-		  uint64_t count) MUSTCHECK;
+		  uint64_t count, bool copy) MUSTCHECK;
 
 /*
  * About how many bytes will the kernel take at once?  What it leaves over is

@@ -199,7 +199,7 @@ static int64_t send_binary(struct exchange *ex, int fd, uint64_t file_off,
 
 	make_header(header, ex, count);
 	n = websocket_file(ex->control->ws, header, sizeof(header), fd,
-			   file_off, count, &whole);
+			   file_off, count, ex->sink.changes, &whole);
 	if (n > 0)
 		choose_frame(ex->control, whole);
 	return n;

@@ -311,7 +311,7 @@ static struct control *control_new(struct desk *desk, struct sink *sink,
 	if (c == NULL)
 		return NULL;
 	c->desk = desk;
-	c->frame_max = CHUNK_FRAME_FAST;
+	c->frame_max = CHUNK_FRAME_SLOW;
 	TAILQ_INIT(&c->exchanges);
 	TAILQ_INIT(&c->turns);
 	memcpy(c->peer, sink->ops->peer(sink), sizeof(c->peer));

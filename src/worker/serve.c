@@ -826,6 +826,7 @@ void serve_begin(void *ctx, struct desk *desk, struct sink *sink,
 	if (what->source->type == CONF_SOURCE_TYPE_DIRECTORY &&
 	    !open_file(sv, what))
 		return;
+	sink->changes = sv->file != NULL;
 	sink->source = sv;
 	sink->source_ops = &source_ops;
 	serve_run(sv);
