@@ -433,6 +433,7 @@ def test_broken_off(make, origin):
         assert content.first_wrong(film.seed, 0, chunk.data) is None
         # the WebSocket goes on
         film.status, film.cut_after = None, None
+        server.wait_idle()
         check(film, s.chunk(2, film.name, 0), 0, film.size)
 
 
