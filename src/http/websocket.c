@@ -19,7 +19,7 @@
 #define FRAME_BINARY  0x82u /* the last of its message, and the only one */
 #define LENGTH_16     126u
 #define LENGTH_64     127u
-#define FAULT_CLOSING "\x88\x02\x03\xea" /* 1002: a protocol error */
+#define FRAME_CLOSE   0x88u
 
 /*
  *   open ----- message, texts, files -----.
@@ -57,11 +57,12 @@ struct websocket {
 	uint64_t ping_ms;  /* of one without an answer; 0 = none */
 	uint64_t close_ms; /* when closing is over; 0 = it has not begun */
 	uint32_t batch_used;
-	uint8_t calls; /* of the event loop, on the stack */
+	uint16_t answer_code; /* 0 = none */
+	uint8_t calls;        /* of the event loop, on the stack */
 	bool in_control : 1;     /* the frame that comes in */
 	bool payload_next : 1;   /* of a frame whose head was taken */
 	bool batch_pushed : 1;
-	bool fault : 1; /* the client's frames make no sense */
+	bool answer_close : 1; /* with this code; then it is over */
 	bool over : 1;
 	bool broken : 1; /* no orderly end */
 	bool gone : 1;   /* the sink must not be touched */
@@ -320,15 +321,26 @@ static void flush_queue(struct websocket *ws)
 	}
 }
 
+/* Not by wslay: it has no code for frames that make no sense, and says a
+ * client's reason again, which it has not checked if it came in pieces. */
+static void answer_close(struct websocket *ws)
+{
+	const uint8_t frame[] = { FRAME_CLOSE, ws->answer_code != 0 ? 2 : 0,
+				  (uint8_t)(ws->answer_code >> 8),
+				  (uint8_t)ws->answer_code };
+
+	if (!wslay_event_get_close_sent(ws->frames))
+		put(ws, frame, 2u + frame[1]);
+	ws->over = true;
+}
+
 /* What is queued, unless a file's bytes come first. */
 static void flush(struct websocket *ws)
 {
 	if (ws->over || ws->file_left > 0)
 		return;
-	if (ws->fault) {
-		/* wslay would close without a code */
-		put(ws, FAULT_CLOSING, sizeof(FAULT_CLOSING) - 1);
-		ws->over = true;
+	if (ws->answer_close) {
+		answer_close(ws);
 		return;
 	}
 	flush_queue(ws);
@@ -568,6 +580,11 @@ static void on_message(wslay_event_context_ptr frames,
 {
 	struct websocket *ws = ctx;
 
+	if (arg->opcode == WSLAY_CONNECTION_CLOSE) {
+		ws->answer_close = true;
+		ws->answer_code = arg->status_code;
+		return;
+	}
 	if (wslay_is_ctrl_frame(arg->opcode)) {
 		/* pings of a client that does not read the answers */
 		if (wslay_event_get_queued_msg_count(frames) > PONGS_MAX)
@@ -587,8 +604,10 @@ static void take_input(struct websocket *ws, const void *bytes, size_t count)
 	ws->heard_ms = ws->host->now_ms;
 	ws->ping_ms = 0;
 	if (wslay_event_get_read_enabled(ws->frames) &&
-	    wslay_event_recv(ws->frames) != 0)
-		ws->fault = true;
+	    wslay_event_recv(ws->frames) != 0) {
+		ws->answer_close = true;
+		ws->answer_code = WSLAY_CODE_PROTOCOL_ERROR;
+	}
 	ws->in_bytes = 0;
 	if (!wslay_event_get_read_enabled(ws->frames))
 		begin_closing(ws);

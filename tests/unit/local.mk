@@ -44,3 +44,7 @@ check_PROGRAMS += \
 	tests/unit/test_resolver_command \
 	tests/unit/test_resolver_directory \
 	tests/unit/test_resolver_parse
+check_PROGRAMS += \
+	tests/unit/test_http_websocket \
+	tests/unit/test_worker_control_parse
+EXTRA_DIST += tests/unit/websocket_sink.h
