@@ -708,7 +708,8 @@ def test_directory_file_is_replaced(films, folder):
           "the new file is served", seconds=15)
 
 
-@pytest.mark.parametrize("change", ["truncated", "overwritten", "grown"])
+@pytest.mark.parametrize("change", ["truncated", "overwritten", "grown",
+                                    "overwritten all"])
 def test_directory_file_is_written_to(films, folder, change):
     server = films
     size = 64 * MIB
@@ -722,6 +723,9 @@ def test_directory_file_is_written_to(films, folder, change):
         elif change == "overwritten":
             f.seek(size - 1000)
             f.write(b"x" * 1000)
+        elif change == "overwritten all":
+            # what lies in sockets by now, too
+            f.write(b"x" * size)
         else:
             f.seek(size)
             f.write(b"x")
