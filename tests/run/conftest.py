@@ -25,6 +25,33 @@ def pytest_runtest_makereport(item, call):
                                     text[-LOG_SHOWN:]))
 
 
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "transports(*names): the test runs over these only, "
+        "instead of its file's TRANSPORTS")
+
+
+def _transports_of(test):
+    mark = test.definition.get_closest_marker("transports")
+    return mark.args if mark is not None else \
+        getattr(test.module, "TRANSPORTS", ())
+
+
+def pytest_generate_tests(metafunc):
+    """One body for every transport of the file's TRANSPORTS."""
+    names = _transports_of(metafunc)
+    if names and "transport" in metafunc.fixturenames:
+        metafunc.parametrize("transport", names, indirect=True,
+                             scope="module")
+
+
+@pytest.fixture(scope="module")
+def transport(request):
+    """How clients of this test talk to the server; HTTP/1.1 in clear when
+    its file does not say anything."""
+    return getattr(request, "param", "h1")
+
+
 @pytest.fixture
 def origin():
     with origins.Origin() as one:
@@ -34,13 +61,15 @@ def origin():
 class Factory:
     """Makes servers for one test, or for all of a file."""
 
-    def __init__(self, request, folder):
+    def __init__(self, request, folder, transport):
         self.request = request
         self.folder = folder
+        self.transport = transport
         self.made = []
         self.known = request.module.__dict__.setdefault("_servers", [])
 
     def __call__(self, origin=None, **sections):
+        sections.setdefault("transport", self.transport)
         server = harness.Reelcache(
             os.path.join(self.folder, str(len(self.made))), origin, **sections)
         self.made.append(server)
@@ -78,9 +107,9 @@ def _folder():
     return tempfile.mkdtemp(prefix="reel-run-")
 
 
-def _factory(request):
+def _factory(request, transport):
     folder = _folder()
-    factory = Factory(request, folder)
+    factory = Factory(request, folder, transport)
     try:
         yield factory
         factory.close()
@@ -92,14 +121,14 @@ def _factory(request):
 
 
 @pytest.fixture
-def make(request):
+def make(request, transport):
     """make(origin, main={...}, ...): a server, not started."""
-    yield from _factory(request)
+    yield from _factory(request, transport)
 
 
 @pytest.fixture(scope="module")
-def make_shared(request):
-    yield from _factory(request)
+def make_shared(request, transport):
+    yield from _factory(request, transport)
 
 
 @pytest.fixture(scope="module")
