@@ -272,6 +272,41 @@ static unsigned int line_of(const struct load *ld, const char *name)
 	return ld->set_in_line[o - options];
 }
 
+static size_t count_words(const char *text)
+{
+	size_t n = 0;
+
+	while (*(text += strspn(text, " \t")) != '\0') {
+		text += strcspn(text, " \t");
+		n++;
+	}
+	return n;
+}
+
+static void check_tls(struct load *ld)
+{
+	const struct conf_listen *li = ld->values;
+	size_t certificates = count_words(li->certificate);
+	size_t keys = count_words(li->key);
+	unsigned int line = line_of(ld, "tls");
+
+	if (li->tls && certificates == 0)
+		blame(ld, line,
+		      "[listen:%s] tls = yes: needs certificate and key",
+		      li->name);
+	else if (li->tls && certificates != keys)
+		blame(ld, line,
+		      "[listen:%s] tls = yes: there are %zu files of "
+		      "certificates and %zu of keys: it must be as many",
+		      li->name, certificates, keys);
+	else if (!li->tls && certificates + keys > 0)
+		blame(ld,
+		      line_of(ld, certificates > 0 ? "certificate" : "key"),
+		      "[listen:%s] certificate, key: mean nothing without "
+		      "tls = yes",
+		      li->name);
+}
+
 static void check_listen(struct load *ld)
 {
 	struct conf_listen *li = ld->values;
@@ -293,6 +328,7 @@ static void check_listen(struct load *ld)
 			      "[listen:%s] address = %s: is that of "
 			      "[listen:%s] already",
 			      li->name, li->address, ld->conf->listens[i].name);
+	check_tls(ld);
 }
 
 static void check_source(struct load *ld)

@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "http/conn_inner.h"
+#include "http/h2.h"
 #include "http/slice.h"
+#include "http/tls.h"
 
 /* Pipelined requests answered before others' turn. */
 #define TURN_REQUESTS   64u
@@ -55,15 +57,16 @@ static void conn_close(struct conn *c)
 		c->responding = false;
 		c->sink.source_ops->gone(c->sink.source);
 	}
+	if (c->h2 != NULL)
+		h2_free(c->h2);
 	if (c->on_ready)
 		TAILQ_REMOVE(&host->ready, c, ready_link);
 	conn_set_timer(c, CONN_TIMER_NONE, false);
 	TAILQ_REMOVE(&host->all, c, all_link);
 	event_del(&c->event);
-	close(c->fd);
+	wire_fini(&c->wire);
 	memcpy(peer, c->peer, sizeof(peer));
 	free(c->in);
-	free(c->out);
 	free(c);
 	host->count--;
 	host->closed(host, peer);
@@ -162,33 +165,6 @@ static void input_take(struct conn *c, uint32_t count)
 	}
 }
 
-/* recv() into dst.  0: nothing more now (or the end, or an error: flags). */
-static size_t receive(struct conn *c, char *dst, size_t dst_bytes)
-{
-	ssize_t n;
-
-	if (!c->readable)
-		return 0;
-	do
-		n = recv(c->fd, dst, dst_bytes, 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0) {
-		c->readable = false;
-		if (errno != EAGAIN)
-			c->broken = true;
-		return 0;
-	}
-	if (n == 0) {
-		c->readable = false;
-		c->peer_closed = true;
-		return 0;
-	}
-	/* a short read has emptied the socket: the next byte is an edge */
-	if ((size_t)n < dst_bytes && !c->peer_closed)
-		c->readable = false;
-	return (size_t)n;
-}
-
 /* Throws a request body away.  True: all of it is gone. */
 static bool skip_body(struct conn *c)
 {
@@ -199,7 +175,7 @@ static bool skip_body(struct conn *c)
 			n = min_u64(c->skip_bytes, c->in->used - c->in->from);
 			input_take(c, (uint32_t)n);
 		} else {
-			n = receive(c, c->host->buffer,
+			n = wire_receive(&c->wire, c->host->buffer,
 				    min_u64(c->skip_bytes, CONN_READ_BYTES));
 			if (n == 0)
 				return false;
@@ -210,15 +186,32 @@ static bool skip_body(struct conn *c)
 	return true;
 }
 
+/*
+ * Is this HTTP/2, chosen by ALPN or with prior knowledge (RFC 9113 section
+ * 3)?  Then the bytes are its.
+ */
+static bool becomes_h2(struct conn *c, const char *bytes, size_t count)
+{
+	if (c->used_before ||
+	    !(wire_chose_h2(&c->wire) ||
+	      (count >= 4 && memcmp(bytes, H2_PREFACE, 4) == 0)))
+		return false;
+	if (h2_new(&c->h2, c) < 0)
+		c->wire.broken = true;
+	else
+		h2_input(c->h2, bytes, count);
+	return true;
+}
+
 /* The usual case: nothing is kept, whole heads are read where they lie. */
 static bool request_from_buffer(struct conn *c)
 {
 	struct conn_host *host = c->host;
-	size_t n = receive(c, host->buffer, CONN_READ_BYTES);
+	size_t n = wire_receive(&c->wire, host->buffer, CONN_READ_BYTES);
 	enum head_outcome got;
 	size_t rest;
 
-	if (n == 0)
+	if (n == 0 || becomes_h2(c, host->buffer, n))
 		return false;
 	head_init(&host->head);
 	got = head_parse(&host->head, host->buffer, n);
@@ -228,7 +221,7 @@ static bool request_from_buffer(struct conn *c)
 	}
 	rest = got == HEAD_DONE ? n - host->head.head_bytes : n;
 	if (rest > 0 && input_add(c, host->buffer + n - rest, rest) < 0) {
-		c->broken = true;
+		c->wire.broken = true;
 		return false;
 	}
 	if (got == HEAD_MORE) {
@@ -244,18 +237,23 @@ static bool request_from_input(struct conn *c)
 	struct conn_input *in = c->in;
 	enum head_outcome got;
 
+	if (becomes_h2(c, in->bytes + in->from, in->used - in->from)) {
+		free(c->in);
+		c->in = NULL;
+		return false;
+	}
 	got = head_parse(&in->head, in->bytes + in->from, in->used - in->from);
 	if (got == HEAD_MORE) {
 		size_t n;
 
-		if (!c->readable)
+		if (!wire_has_input(&c->wire))
 			return false;
 		if (input_reserve(c, INPUT_BYTES_MIN) < 0) {
-			c->broken = true;
+			c->wire.broken = true;
 			return false;
 		}
 		in = c->in;
-		n = receive(c, in->bytes + in->used, in->max - in->used);
+		n = wire_receive(&c->wire, in->bytes + in->used, in->max - in->used);
 		in->used += (uint32_t)n;
 		return n > 0;
 	}
@@ -277,8 +275,8 @@ static void begin_linger(struct conn *c)
 {
 	free(c->in);
 	c->in = NULL;
-	if (shutdown(c->fd, SHUT_WR) < 0 || c->peer_closed) {
-		c->broken = true;
+	if (wire_shutdown(&c->wire) < 0 || c->wire.peer_closed) {
+		c->wire.broken = true;
 		return;
 	}
 	c->lingering = true;
@@ -290,26 +288,55 @@ static void begin_linger(struct conn *c)
  * overtake the answer; so the client's last words are read. */
 static void run_linger(struct conn *c)
 {
-	while (!c->broken) {
-		size_t n = receive(c, c->host->buffer, CONN_READ_BYTES);
+	while (!c->wire.broken) {
+		size_t n = wire_receive(&c->wire, c->host->buffer, CONN_READ_BYTES);
 
 		if (n == 0)
 			break;
 		c->skip_bytes -= min_u64(n, c->skip_bytes);
 		if (c->skip_bytes == 0)
-			c->broken = true;
+			c->wire.broken = true;
 	}
-	if (c->peer_closed)
-		c->broken = true;
+	if (c->wire.peer_closed)
+		c->wire.broken = true;
+}
+
+/* Bytes for the source of a duplex.  False: none now. */
+static bool hand_input(struct conn *c)
+{
+	struct conn_host *host = c->host;
+	struct conn_input *in = c->in;
+	size_t n;
+
+	if (in != NULL) { /* they came with the request */
+		c->in = NULL;
+		c->sink.source_ops->input(c->sink.source, in->bytes + in->from,
+					  in->used - in->from);
+		free(in);
+		return true;
+	}
+	if (c->turn_bytes >= CONN_TURN_BYTES) {
+		conn_set_ready(c);
+		return false;
+	}
+	n = wire_receive(&c->wire, host->buffer, CONN_READ_BYTES);
+	c->turn_bytes += (uint32_t)n;
+	if (n == 0 && (!c->wire.peer_closed || c->input_ended))
+		return false;
+	c->input_ended = n == 0;
+	c->sink.source_ops->input(c->sink.source, host->buffer, n);
+	return true;
 }
 
 /* One step; false: wait for an event. */
 static bool run_once(struct conn *c)
 {
-	if (!conn_flush(c))
+	if (!wire_flush(&c->wire))
 		return false;
 	if (c->responding) {
-		if (!c->pushed_back || !c->writable || c->on_ready)
+		if (c->duplex && hand_input(c))
+			return true;
+		if (!c->pushed_back || !c->wire.writable || c->on_ready)
 			return false;
 		c->pushed_back = false;
 		c->sink.source_ops->writable(c->sink.source);
@@ -329,18 +356,39 @@ static bool run_once(struct conn *c)
 	return c->in != NULL ? request_from_input(c) : request_from_buffer(c);
 }
 
+static void choose_h2_timer(struct conn *c, bool wrote)
+{
+	bool used = h2_take_used(c->h2) || wrote;
+
+	/* a stream's own wait is not over because others go on */
+	if (c->wire.out != NULL)
+		conn_set_timer(c, CONN_TIMER_SEND, wrote);
+	else if (h2_waits_for_client(c->h2))
+		conn_set_timer(c, CONN_TIMER_SEND, false);
+	else if (h2_stream_count(c->h2) > 0 || c->on_ready)
+		conn_set_timer(c, CONN_TIMER_NONE, false);
+	else if (!c->used_before)
+		conn_set_timer(c, CONN_TIMER_HEAD, false);
+	else
+		conn_set_timer(c, CONN_TIMER_IDLE, used);
+}
+
 static void choose_timer(struct conn *c)
 {
-	bool wrote = c->wrote;
+	bool wrote = c->wire.wrote;
 
-	c->wrote = false;
+	c->wire.wrote = false;
 	if (wrote)
 		c->waited_once = false;
 	if (c->lingering)
 		return;
-	if (c->out != NULL || (c->pushed_back && !c->on_ready))
+	if (c->h2 != NULL) {
+		choose_h2_timer(c, wrote);
+		return;
+	}
+	if (c->wire.out != NULL || (c->pushed_back && !c->on_ready))
 		conn_set_timer(c, CONN_TIMER_SEND, wrote);
-	else if (c->responding && c->peer_closed && !c->on_ready)
+	else if (c->responding && c->wire.peer_closed && !c->on_ready)
 		conn_set_timer(c, CONN_TIMER_HALF, wrote);
 	else if (c->responding || c->on_ready)
 		conn_set_timer(c, CONN_TIMER_NONE, false);
@@ -357,7 +405,19 @@ static void choose_timer(struct conn *c)
 static bool is_idle(const struct conn *c)
 {
 	return !c->responding && !c->lingering && !c->on_ready &&
-	       c->out == NULL && c->in == NULL;
+	       c->wire.out == NULL && c->in == NULL && c->h2 == NULL;
+}
+
+static void run_h2(struct conn *c)
+{
+	h2_run(c->h2);
+	if (c->wire.peer_closed && !wire_has_input(&c->wire))
+		c->wire.broken = true;
+	if (c->wire.broken || !h2_is_over(c->h2))
+		return;
+	h2_free(c->h2);
+	c->h2 = NULL;
+	begin_linger(c);
 }
 
 static void conn_run(struct conn *c)
@@ -367,15 +427,18 @@ static void conn_run(struct conn *c)
 	if (c->lingering)
 		run_linger(c);
 	else
-		while (!c->broken && run_once(c))
+		while (!c->wire.broken && c->h2 == NULL && run_once(c))
 			;
+	if (c->h2 != NULL && !c->wire.broken)
+		run_h2(c);
 	c->busy = false;
 	/* without a response nothing is left for a client that has closed */
-	if (c->peer_closed && !c->responding && !c->on_ready && c->out == NULL)
-		c->broken = true;
+	if (c->wire.peer_closed && c->h2 == NULL && !c->responding &&
+	    !c->on_ready && c->wire.out == NULL)
+		c->wire.broken = true;
 	if (c->host->draining && c->used_before && is_idle(c))
-		c->broken = true;
-	if (c->broken)
+		c->wire.broken = true;
+	if (c->wire.broken)
 		conn_close(c);
 	else
 		choose_timer(c);
@@ -389,10 +452,10 @@ static void conn_run(struct conn *c)
 static bool peer_left(struct conn *c)
 {
 	char byte;
-	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK);
+	ssize_t n = recv(c->wire.fd, &byte, 1, MSG_PEEK);
 
 	if (n == 0)
-		c->peer_closed = true;
+		c->wire.peer_closed = true;
 	return n < 0 && errno != EAGAIN && errno != EINTR;
 }
 
@@ -402,16 +465,16 @@ static void conn_event(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	if (what & (EV_READ | EV_CLOSED))
-		c->readable = true;
+		c->wire.readable = true;
 	if (what & EV_WRITE)
-		c->writable = true;
+		c->wire.writable = true;
 	if (what & EV_CLOSED)
-		c->peer_closed = true;
+		c->wire.peer_closed = true;
 	if (c->on_ready)
 		return; /* its turn comes */
-	if (c->responding && !c->pushed_back &&
+	if (c->responding && !c->pushed_back && !c->duplex &&
 	    (what & (EV_READ | EV_CLOSED)) != 0 && peer_left(c)) {
-		c->broken = true;
+		c->wire.broken = true;
 		conn_close(c);
 		return;
 	}
@@ -420,26 +483,28 @@ static void conn_event(evutil_socket_t fd, short what, void *arg)
 }
 
 int conn_open(struct conn_host *host, int fd,
-	      const uint8_t peer[SINK_PEER_BYTES])
+	      const uint8_t peer[SINK_PEER_BYTES], struct tls_context *tls)
 {
 	struct conn *c = calloc(1, sizeof(*c));
+	struct tls *own = tls != NULL ? tls_new(tls) : NULL;
 
-	if (c == NULL) {
+	if (c == NULL || (tls != NULL && own == NULL)) {
+		free(c);
+		tls_free(own);
 		close(fd);
 		return -ENOMEM;
 	}
+	wire_init(&c->wire, fd, own);
 	c->sink.ops = &conn_sink_ops;
 	c->host = host;
-	c->fd = fd;
 	c->timer = CONN_TIMER_NONE;
-	c->writable = true;
 	memcpy(c->peer, peer, SINK_PEER_BYTES);
 	if (event_assign(&c->event, host->base, fd,
 			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
 			 conn_event, c) < 0 ||
 	    event_add(&c->event, NULL) < 0) {
+		wire_fini(&c->wire);
 		free(c);
-		close(fd);
 		return -ENOMEM;
 	}
 	host->count++;
@@ -474,7 +539,7 @@ static bool is_reading(struct conn *c)
 	int outq = 0;
 	bool reading;
 
-	if (ioctl(c->fd, SIOCOUTQ, &outq) < 0)
+	if (ioctl(c->wire.fd, SIOCOUTQ, &outq) < 0)
 		return false;
 	reading = !c->waited_once || (uint32_t)outq < c->outq;
 	c->waited_once = true;
@@ -496,28 +561,31 @@ static void refuse_late_head(struct conn *c)
 
 static void time_out(struct conn *c)
 {
-	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
-
 	if (c->timer == CONN_TIMER_SEND) {
-		if (is_reading(c)) {
+		if ((c->h2 != NULL && c->wire.out == NULL) || is_reading(c)) {
+			if (c->h2 != NULL)
+				h2_check_streams(c->h2);
 			conn_set_timer(c, CONN_TIMER_SEND, true);
 			return;
 		}
 		/* do not let the kernel go on trying for minutes */
-		(void)!setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once,
-				  sizeof(at_once));
+		wire_reset_at_close(&c->wire);
 	}
-	if (c->timer == CONN_TIMER_HALF && c->wrote) {
-		c->wrote = false;
+	if (c->timer == CONN_TIMER_HALF && c->wire.wrote) {
+		c->wire.wrote = false;
 		conn_set_timer(c, CONN_TIMER_HALF, true);
 		return;
 	}
 	if (c->timer != CONN_TIMER_LINGER && c->timer != CONN_TIMER_HALF)
 		stat_add(c->host->stats, STAT_connections_timeout, 1);
-	if (c->timer == CONN_TIMER_HEAD && c->in != NULL)
+	if (c->timer == CONN_TIMER_HEAD && c->in != NULL) {
 		refuse_late_head(c);
-	else
+	} else if (c->timer == CONN_TIMER_IDLE && c->h2 != NULL) {
+		h2_say_goodbye(c->h2);
+		conn_run(c);
+	} else {
 		conn_close(c);
+	}
 }
 
 /* A connection that was made just before draining began may still send its
@@ -549,8 +617,12 @@ void conn_tick(struct conn_host *host)
 		       now - c->timer_since_ms >= limit)
 			time_out(c);
 	}
-	if (host->draining)
-		close_unused(host);
+	if (!host->draining)
+		return;
+	close_unused(host);
+	TAILQ_FOREACH (c, &host->all, all_link)
+		if (c->h2 != NULL)
+			h2_drain_tick(c->h2);
 }
 
 void conn_host_drain(struct conn_host *host)
@@ -560,11 +632,13 @@ void conn_host_drain(struct conn_host *host)
 	host->draining = true;
 	for (struct conn *c = TAILQ_FIRST(&host->all); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, all_link);
+		if (c->h2 != NULL)
+			h2_drain(c->h2);
 		if (!is_idle(c))
 			continue;
 		/* a request that has just come in is still answered */
 		begin_turn(c);
-		c->readable = true;
+		c->wire.readable = true;
 		conn_run(c);
 	}
 }
@@ -585,4 +659,5 @@ void conn_host_fini(struct conn_host *host)
 
 	while ((c = TAILQ_FIRST(&host->all)) != NULL)
 		conn_close(c);
+	free(host->h2_batch);
 }

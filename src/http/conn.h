@@ -1,5 +1,6 @@
 /*
- * conn - a cleartext HTTP/1.1 connection: reads heads, is a sink.
+ * conn - a client's connection: HTTP/1.1 in here, HTTP/2 in h2.c, both in
+ * clear or in TLS (wire.c).  Of HTTP/1.1 it reads heads, and is a sink.
  *
  * Used by: worker.  Nothing blocks.  One edge-triggered event per connection
  * for its whole life; no libevent timeouts, but lists per kind of timeout
@@ -7,7 +8,7 @@
  * holds no buffer: input is read into the host's, and kept apart only while
  * a part of a head or pipelined requests wait.
  *
- * One request at a time: the next head is read when the response before it
+ * HTTP/1.1 has one request at a time: the next head is read when the response before it
  * has been sent.  Request bodies are read and thrown away, up to
  * CONN_BODY_MAX.  A client that has closed its sending side and waits for
  * bytes that do not arrive counts as gone after CONN_HALF_MS.
@@ -44,6 +45,8 @@ enum conn_timer {
 };
 
 struct conn;
+struct h2_batch;
+struct tls_context;
 TAILQ_HEAD(conn_list, conn);
 
 /* What the connections of a process share.  The caller fills the upper part
@@ -53,6 +56,7 @@ struct conn_host {
 	struct segment_stats *stats;
 	uint64_t (*clock_us)(void); /* asked once a turn of the loop */
 	uint64_t timeout_ms[CONN_TIMERS];
+	uint32_t streams_max; /* at a time on a connection of HTTP/2 */
 
 	/* A request; the callee answers into the sink, now or later.  The
 	 * head is valid until it returns. */
@@ -74,6 +78,7 @@ struct conn_host {
 	struct conn_list ready;
 	struct conn_list all;
 	struct head head;
+	struct h2_batch *h2_batch; /* NULL until it is needed */
 	struct fields fields;
 	char head_bytes[CONN_HEAD_BUFFER];
 	char buffer[CONN_READ_BYTES];
@@ -99,9 +104,10 @@ static inline uint64_t conn_host_now_ms(struct conn_host *host)
 	return conn_host_now_us(host) / 1000;
 }
 
-/* Takes over fd (non-blocking), also on error. */
+/* Takes over fd (non-blocking), also on error.  tls: NULL = in clear. */
 int conn_open(struct conn_host *host, int fd,
-	      const uint8_t peer[SINK_PEER_BYTES]) MUSTCHECK;
+	      const uint8_t peer[SINK_PEER_BYTES],
+	      struct tls_context *tls) MUSTCHECK;
 
 /* After each turn of the loop: gives those that had used up their turn the
  * next one.  True: some have more to do, do not sleep. */

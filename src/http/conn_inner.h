@@ -12,8 +12,13 @@
 #include <sys/queue.h>
 
 #include "http/conn.h"
+#include "http/wire.h"
 
-enum framing { FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_CLOSE };
+enum framing {
+	FRAMING_LENGTH,
+	FRAMING_CHUNKED,
+	FRAMING_CLOSE, /* the end of the connection; a duplex, too */
+};
 
 /* Bytes of requests that wait: a part of a head, or pipelined ones. */
 struct conn_input {
@@ -34,40 +39,35 @@ struct conn_input {
  */
 struct conn {
 	struct sink sink; /* first: a sink is its connection */
+	struct wire wire;
 	struct conn_host *host;
 	TAILQ_ENTRY(conn) all_link;
 	TAILQ_ENTRY(conn) timer_link;
 	TAILQ_ENTRY(conn) ready_link;
+	struct h2 *h2; /* NULL = HTTP/1.1, or not known yet */
 	struct conn_input *in;
-	char *out; /* what the socket did not take of head or bytes */
-	uint32_t out_sent;
-	uint32_t out_bytes;
 	uint64_t timer_since_ms;
 	uint64_t body_left;  /* of the response; SIZE_UNKNOWN */
 	uint64_t chunk_left; /* of the chunk whose size was sent */
 	uint64_t skip_bytes; /* of the request's body; lingering: allowance */
 	uint32_t turn_bytes; /* of files, so that pieces end at page borders */
 	uint32_t outq; /* bytes in the kernel when `waited_once` was set */
-	int fd;
 	uint8_t turn_requests;
 	uint8_t timer;
 	uint8_t framing;
 	bool on_ready : 1;
 	bool busy : 1;     /* conn_run() is on the stack */
-	bool readable : 1; /* no EAGAIN since the last edge */
-	bool writable : 1;
-	bool peer_closed : 1;
 	bool responding : 1; /* the source has the sink */
 	bool head_sent : 1;
 	bool chunk_begun : 1;
 	bool pushed_back : 1; /* the source waits for writable() */
-	bool wrote : 1;       /* progress since the timer was chosen */
 	bool waited_once : 1; /* half of the send timeout is over */
 	bool used_before : 1; /* at least one request was read */
 	bool http10 : 1;
 	bool close_after : 1;
+	bool duplex : 1;      /* what comes in is the source's */
+	bool input_ended : 1; /* and it knows that no more will */
 	bool lingering : 1;
-	bool broken : 1;
 	uint8_t peer[SINK_PEER_BYTES];
 	struct event event;
 };
@@ -82,8 +82,5 @@ void conn_set_timer(struct conn *c, enum conn_timer kind, bool anew);
 /* conn_send.c: */
 
 extern const struct sink_ops conn_sink_ops;
-
-/* Sends what was kept.  True: nothing is any more. */
-bool conn_flush(struct conn *c);
 
 #endif

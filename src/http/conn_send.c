@@ -1,17 +1,6 @@
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
 
 #include "http/conn_inner.h"
-
-static bool is_peer_error(int err)
-{
-	return err == EPIPE || err == ECONNRESET || err == ENOTCONN ||
-	       err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH ||
-	       err == ECONNABORTED || err == ENETDOWN;
-}
 
 /* Something waits for the client to read.  In a callback of the connection's
  * own conn_run() sees to the timer; here it is the source's. */
@@ -19,85 +8,20 @@ static void wait_for_client(struct conn *c)
 {
 	if (c->busy || c->on_ready)
 		return;
-	conn_set_timer(c, CONN_TIMER_SEND, c->wrote);
-	if (c->wrote)
+	conn_set_timer(c, CONN_TIMER_SEND, c->wire.wrote);
+	if (c->wire.wrote)
 		c->waited_once = false;
-	c->wrote = false;
-}
-
-/* Keeps what could not be sent. */
-static int keep_out(struct conn *c, const char *bytes, size_t count)
-{
-	char *out;
-
-	if (count > SINK_BYTES_MAX ||
-	    c->out_bytes + count > 2u * SINK_BYTES_MAX) {
-		c->broken = true;
-		return -EPIPE;
-	}
-	out = realloc(c->out, c->out_bytes + count);
-	if (out == NULL) {
-		c->broken = true;
-		return -EPIPE;
-	}
-	memcpy(out + c->out_bytes, bytes, count);
-	c->out = out;
-	c->out_bytes += (uint32_t)count;
-	wait_for_client(c);
-	return 0;
-}
-
-bool conn_flush(struct conn *c)
-{
-	while (c->out != NULL && c->writable && !c->broken) {
-		ssize_t n = send(c->fd, c->out + c->out_sent,
-				 c->out_bytes - c->out_sent, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			c->writable = false;
-		} else if (n < 0) {
-			c->broken = true;
-		} else {
-			c->wrote = true;
-			c->out_sent += (uint32_t)n;
-			if (c->out_sent == c->out_bytes) {
-				free(c->out);
-				c->out = NULL;
-				c->out_sent = 0;
-				c->out_bytes = 0;
-			}
-		}
-	}
-	return c->out == NULL && !c->broken;
+	c->wire.wrote = false;
 }
 
 /* All of it, now or later.  more: further bytes follow at once. */
-static int send_text(struct conn *c, const char *bytes, size_t count, bool more)
+static int send_text(struct conn *c, const void *bytes, size_t count, bool more)
 {
-	ssize_t n;
+	int rc = wire_send(&c->wire, bytes, count, more);
 
-	if (c->broken)
-		return -EPIPE;
-	if (c->out != NULL || !c->writable)
-		return keep_out(c, bytes, count);
-	do
-		n = send(c->fd, bytes, count,
-			 MSG_NOSIGNAL | (more ? MSG_MORE : 0));
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno != EAGAIN) {
-		c->broken = true;
-		return -EPIPE;
-	}
-	if (n < 0)
-		n = 0;
-	else
-		c->wrote = true;
-	if ((size_t)n == count)
-		return 0;
-	c->writable = false;
-	return keep_out(c, bytes + n, count - (size_t)n);
+	if (c->wire.out != NULL)
+		wait_for_client(c);
+	return rc;
 }
 
 static struct fields *conn_head(struct sink *sink, int status)
@@ -109,6 +33,16 @@ static struct fields *conn_head(struct sink *sink, int status)
 	fields_init(f, c->host->head_bytes, sizeof(c->host->head_bytes));
 	fields_status(f, status);
 	return f;
+}
+
+/* RFC 9110 section 7.8 */
+static void begin_duplex(struct conn *c, struct fields *f)
+{
+	FIELDS_LITERAL(f, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+	c->framing = FRAMING_CLOSE;
+	c->body_left = SIZE_UNKNOWN;
+	c->close_after = true;
+	c->duplex = true;
 }
 
 static void choose_framing(struct conn *c, struct fields *f,
@@ -138,18 +72,25 @@ static int conn_head_end(struct sink *sink, enum sink_body body,
 	size_t count;
 	int rc;
 
-	choose_framing(c, f, body, body_bytes);
+	if (body == SINK_DUPLEX)
+		begin_duplex(c, f);
+	else
+		choose_framing(c, f, body, body_bytes);
 	if (c->host->draining)
 		c->close_after = true;
-	if (c->close_after)
+	if (c->duplex)
+		; /* told above */
+	else if (c->close_after)
 		FIELDS_LITERAL(f, "Connection: close\r\n");
 	else if (c->http10)
 		FIELDS_LITERAL(f, "Connection: keep-alive\r\n");
 	rc = fields_end(f, &count);
-	if (rc < 0)
+	if (rc < 0) {
+		c->duplex = false;
 		return rc;
+	}
 	c->head_sent = true;
-	return send_text(c, f->dst, count, c->body_left > 0);
+	return send_text(c, f->dst, count, c->body_left > 0 && !c->duplex);
 }
 
 /* The size line of a chunk, with the end of the one before it. */
@@ -207,19 +148,19 @@ static uint64_t file_allowance(struct conn *c, uint64_t count)
 		conn_set_ready(c);
 		return 0;
 	}
-	if (!conn_flush(c) || !c->writable)
+	if (!wire_flush(&c->wire) || !c->wire.writable)
 		return 0;
 	count = min_u64(count, CONN_TURN_BYTES - c->turn_bytes);
 	if (c->framing != FRAMING_CHUNKED)
 		return count;
 	if (c->chunk_left == 0 && begin_chunk(c, count) < 0)
 		return 0;
-	return conn_flush(c) ? min_u64(count, c->chunk_left) : 0;
+	return wire_flush(&c->wire) ? min_u64(count, c->chunk_left) : 0;
 }
 
 static int64_t push_back(struct conn *c)
 {
-	if (c->broken)
+	if (c->wire.broken)
 		return -EPIPE;
 	c->pushed_back = true;
 	wait_for_client(c);
@@ -230,32 +171,30 @@ static int64_t conn_file(struct sink *sink, int fd, uint64_t file_off,
 			 uint64_t count)
 {
 	struct conn *c = (struct conn *)sink;
-	off_t off = (off_t)file_off;
-	ssize_t n;
+	int64_t n;
 
 	must(c->head_sent && count <= c->body_left);
 	count = file_allowance(c, count);
 	if (count == 0)
 		return push_back(c);
-	do
-		n = sendfile(c->fd, fd, &off, count);
-	while (n < 0 && errno == EINTR);
+	n = wire_file(&c->wire, fd, file_off, count);
+	if (n == 0)
+		return push_back(c);
 	if (n > 0) {
-		c->wrote = true;
 		c->turn_bytes += (uint32_t)n;
 		body_sent(c, (uint64_t)n);
-		return n;
 	}
-	if (n == 0)
-		return -ENODATA;
-	if (errno == EAGAIN) {
-		c->writable = false;
-		return push_back(c);
-	}
-	if (!is_peer_error(errno))
-		return -EIO;
-	c->broken = true;
-	return -EPIPE;
+	return n;
+}
+
+static bool conn_ready(struct sink *sink)
+{
+	struct conn *c = (struct conn *)sink;
+
+	if (c->wire.out == NULL && !c->wire.broken)
+		return true;
+	c->pushed_back = true;
+	return false;
 }
 
 /* The sink is the connection's again. */
@@ -263,6 +202,7 @@ static void leave_source(struct conn *c)
 {
 	c->responding = false;
 	c->pushed_back = false;
+	c->duplex = false;
 	c->sink.source = NULL;
 	if (!c->busy)
 		conn_set_ready(c);
@@ -279,7 +219,7 @@ static void conn_end(struct sink *sink)
 				 c->chunk_begun ? "\r\n0\r\n\r\n" : "0\r\n\r\n",
 				 c->chunk_begun ? 7 : 5, false);
 	} else if (c->framing == FRAMING_LENGTH) {
-		must(c->body_left == 0 || c->broken);
+		must(c->body_left == 0 || c->wire.broken);
 	}
 	leave_source(c);
 }
@@ -287,14 +227,12 @@ static void conn_end(struct sink *sink)
 static void conn_reset(struct sink *sink)
 {
 	struct conn *c = (struct conn *)sink;
-	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
 
 	must(c->responding);
 	/* where closing means the end, only a reset tells of a fault */
 	if (c->head_sent && c->framing == FRAMING_CLOSE)
-		(void)!setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once,
-				  sizeof(at_once));
-	c->broken = true;
+		wire_reset_at_close(&c->wire);
+	c->wire.broken = true;
 	leave_source(c);
 }
 
@@ -303,12 +241,20 @@ static const uint8_t *conn_peer(const struct sink *sink)
 	return ((const struct conn *)sink)->peer;
 }
 
+/* A connection of HTTP/1.1 has one response at a time. */
+static void conn_hurry(struct sink *sink UNUSED,
+		       enum sink_urgency urgency UNUSED)
+{
+}
+
 const struct sink_ops conn_sink_ops = {
 	.head = conn_head,
 	.head_end = conn_head_end,
 	.bytes = conn_bytes,
 	.file = conn_file,
+	.ready = conn_ready,
 	.end = conn_end,
 	.reset = conn_reset,
 	.peer = conn_peer,
+	.hurry = conn_hurry,
 };

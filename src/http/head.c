@@ -199,6 +199,7 @@ static const struct known {
 	{ "forwarded", FIELD_FORWARDED, REPEAT_LIST },
 	{ "connection", FIELD_CONNECTION, REPEAT_LIST },
 	{ "user-agent", FIELD_USER_AGENT, REPEAT_IGNORE },
+	{ "sec-purpose", FIELD_SEC_PURPOSE, REPEAT_LIST },
 	{ "if-none-match", FIELD_IF_NONE_MATCH, REPEAT_LIST },
 	{ "content-length", FIELD_CONTENT_LENGTH, REPEAT_BAD },
 	{ "http2-settings", FIELD_HTTP2_SETTINGS, REPEAT_BAD },
@@ -221,13 +222,13 @@ static const struct known {
 
 /* known[known_from[n] .. known_from[n + 1]) are the names of n bytes. */
 static const uint8_t known_from[KNOWN_BYTES_MAX + 2] = {
-	[0 ... 4] = 0,    [5] = 1,   [6] = 2,          [7] = 4,
-	[8] = 6,          [9] = 8,   [10] = 9,         [11 ... 13] = 11,
-	[14] = 12,        [15] = 14, [16 ... 17] = 15, [18 ... 19] = 18,
-	[20 ... 21] = 19, [22] = 20, [23 ... 24] = 21, [25 ... 29] = 22,
-	[30] = 23,        [31] = 24,
+	[0 ... 4] = 0,    [5] = 1,          [6] = 2,          [7] = 4,
+	[8] = 6,          [9] = 8,          [10] = 9,         [11] = 11,
+	[12 ... 13] = 12, [14] = 13,        [15] = 15,        [16 ... 17] = 16,
+	[18 ... 19] = 19, [20 ... 21] = 20, [22] = 21,        [23 ... 24] = 22,
+	[25 ... 29] = 23, [30] = 24,        [31] = 25,
 };
-_Static_assert(ARRAY_LEN(known) == 24, "known_from[] has been counted by hand");
+_Static_assert(ARRAY_LEN(known) == 25, "known_from[] has been counted by hand");
 
 static enum line bad(struct head *h, int status, const char *reason)
 {

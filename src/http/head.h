@@ -72,6 +72,7 @@ enum head_field {
 	FIELD_SEC_WEBSOCKET_PROTOCOL,   /* list */
 	FIELD_SEC_WEBSOCKET_EXTENSIONS, /* list */
 	FIELD_HTTP2_SETTINGS,
+	FIELD_SEC_PURPOSE, /* list */
 	FIELD_COUNT
 };
 
@@ -98,6 +99,7 @@ struct head_line {
 struct head {
 	enum head_method method;
 	uint8_t minor;   /* HTTP/1.minor: 0 or 1 */
+	bool http2;      /* it came by HTTP/2; set by who made the text of it */
 	bool keep_alive; /* the client wants it, by version and field */
 	bool has_content_length;
 	bool expect_continue;    /* Expect: 100-continue, HTTP/1.1 only */

@@ -2,7 +2,11 @@
 libreelcache_a_SOURCES += \
 	src/http/conn.c src/http/conn.h \
 	src/http/conn_inner.h src/http/conn_send.c \
-	src/http/sink.h
+	src/http/h2.c src/http/h2.h \
+	src/http/h2_inner.h src/http/h2_request.c src/http/h2_stream.c \
+	src/http/sink.h \
+	src/http/tls.c src/http/tls.h \
+	src/http/wire.c src/http/wire.h
 libreelcache_a_SOURCES += \
 	src/http/cache_control.c src/http/cache_control.h \
 	src/http/cache_status.c src/http/cache_status.h \

@@ -10,8 +10,9 @@
  * and reset at any point instead of what is left.  After end or reset the
  * sink belongs to its protocol again and takes no more calls.
  *
- * Push-back: file() takes less than it was offered.  When it takes 0 the
- * source waits; the sink calls source_ops->writable() once it can take more.
+ * Push-back: file() takes less than it was offered.  When it takes 0, or when
+ * ready() says no, the source waits; the sink calls source_ops->writable()
+ * once it can take more.
  * gone() tells that the peer has left; the source must not touch the sink
  * after that.  (A call that returned -EPIPE is not that: reset() follows it.)
  * writable() may come without need.  Either is called from the event loop,
@@ -20,6 +21,7 @@
 #ifndef REELCACHE_HTTP_SINK_H
 #define REELCACHE_HTTP_SINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +35,16 @@ enum sink_body {
 	SINK_BODY,           /* body_bytes of body follow */
 	SINK_BODY_HEAD_ONLY, /* answer to HEAD: told, not sent */
 	SINK_BODY_NONE,      /* 204, 304: neither told nor sent */
+	SINK_DUPLEX,         /* of head(101): bytes both ways until end();
+			      * a WebSocket (RFC 6455, RFC 8441) */
+};
+
+/* Where responses share a connection, the more urgent goes first. */
+enum sink_urgency {
+	SINK_URGENT, /* a room's control messages */
+	SINK_CONTROL,
+	SINK_MEDIA,
+	SINK_AHEAD, /* not needed yet */
 };
 
 struct sink;
@@ -59,6 +71,10 @@ struct sink_ops {
 	int64_t (*file)(struct sink *sink, int fd, uint64_t file_off,
 			uint64_t bytes);
 
+	/* Is all that bytes() was given on its way?  False: writable() will
+	 * be called, and whoever makes bytes without end waits for it. */
+	bool (*ready)(struct sink *sink);
+
 	void (*end)(struct sink *sink);
 
 	/* Break off so that the client cannot take it for the end. */
@@ -66,6 +82,9 @@ struct sink_ops {
 
 	/* SINK_PEER_BYTES of address. */
 	const uint8_t *(*peer)(const struct sink *sink);
+
+	/* Before head(); SINK_MEDIA is what it is without. */
+	void (*hurry)(struct sink *sink, enum sink_urgency urgency);
 };
 
 #define SINK_BYTES_MAX (256u * 1024u)
@@ -73,6 +92,10 @@ struct sink_ops {
 struct sink_source_ops {
 	void (*writable)(void *source);
 	void (*gone)(void *source);
+	/* Of a duplex only, else NULL: bytes of the client, valid until it
+	 * returns; 0: none will follow.  Not called while the client takes
+	 * nothing of what bytes() was given. */
+	void (*input)(void *source, const void *bytes, size_t count);
 };
 
 struct sink {

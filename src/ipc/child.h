@@ -15,14 +15,19 @@
 #include "shm/segment.h"
 
 struct conf;
+struct tls_pems;
 
 struct child {
 	const struct conf *conf;
 	struct segment *seg;
 	const struct inboxes *ipc;
 	uint32_t slot;         /* worker: 0 .. SEGMENT_WORKERS-1 */
-	const int *listen_fds; /* worker: its own listening sockets */
+	const int *listen_fds; /* worker: its own listening sockets, */
+	const uint32_t *listen_nos; /* and their places in conf->listens;
+				     * UINT32_MAX: none asked for it */
 	size_t listen_count;
+	const struct tls_pems *pems; /* worker: one for each of
+				      * conf->listens */
 	int admin_fd; /* prefetcher: listening unix socket, or -1 */
 };
 

@@ -1,5 +1,6 @@
 libreelcache_a_SOURCES += \
 	src/master/address.c src/master/address.h \
+	src/master/certificates.c src/master/certificates.h \
 	src/master/fault.c src/master/fault.h \
 	src/master/inherited.c src/master/inherited.h \
 	src/master/master.c src/master/master.h \

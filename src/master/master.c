@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "conf/conf.h"
+#include "http/tls.h"
 #include "master/inherited.h"
 #include "master/prepare.h"
 #include "master/setup.h"
@@ -24,6 +25,7 @@
 #define END_PREFETCHER_MS 10000u /* it commits what is in flight */
 #define REPLACE_MS        5000u
 #define END_NOW_MS        2000u
+#define TICKETS_MS        (12u * 3600000u)
 #define CACHE_WAIT_MS     10000u /* for the children of a killed master */
 #define RELOAD_TRIES      3u     /* then the old configuration comes back */
 
@@ -62,6 +64,7 @@ struct master {
 	uint64_t rounds;      /* the last one given out */
 	uint64_t watchdog_ms; /* 0 = none */
 	uint64_t watchdog_due_ms;
+	uint64_t tickets_due_ms;
 	char refused[768]; /* why the last reload was not taken; "" = it was */
 };
 
@@ -122,6 +125,7 @@ static pid_t start_child(void *arg, uint32_t no)
 		.no = no,
 		.seat = p->seat,
 		.conf = setup->conf,
+		.pems = setup->pems,
 		.seg = m->seg,
 		.ipc = &m->ipc,
 		.sockets = setup->sockets,
@@ -131,9 +135,14 @@ static pid_t start_child(void *arg, uint32_t no)
 	};
 	pid_t pid;
 
-	if (m->before != NULL)
-		what.other_sockets =
-			setup == m->now ? m->before->sockets : m->now->sockets;
+	if (m->before != NULL) {
+		const struct setup *other =
+			setup == m->now ? m->before : m->now;
+
+		what.other_sockets = other->sockets;
+		what.other_pems = other->pems;
+		what.other_conf = other->conf;
+	}
 	pid = spawn_child(&what);
 	if (pid < 0)
 		log_error("ev=fork name=%s error=\"%s\"", spawn_name(no),
@@ -525,6 +534,21 @@ static uint64_t feed_watchdog(struct master *m, uint64_t now_ms)
 	return m->watchdog_due_ms;
 }
 
+/* The keys of session tickets do not live for ever: whoever learned one
+ * could read what was recorded (RFC 5077 section 5.5). */
+static uint64_t rotate_tickets(struct master *m, uint64_t now_ms)
+{
+	int rc;
+
+	if (now_ms < m->tickets_due_ms)
+		return m->tickets_due_ms;
+	rc = tls_tickets_rotate(&m->seg->tickets);
+	if (rc < 0)
+		log_error("ev=tickets_failed error=\"%s\"", strerror(-rc));
+	m->tickets_due_ms = now_ms + TICKETS_MS;
+	return m->tickets_due_ms;
+}
+
 static void wait_until(struct master *m, uint64_t due_ms, uint64_t now_ms)
 {
 	struct pollfd fds[2] = {
@@ -545,12 +569,14 @@ static void run_loop(struct master *m)
 		uint64_t now_ms = clock_now_ms();
 		uint64_t due_ms;
 
+		/* before the first child */
+		due_ms = rotate_tickets(m, now_ms);
 		read_signals(m, now_ms);
 		/* what a child said comes before its end */
 		read_inbox(m, now_ms);
 		reap_children(m, now_ms);
 		advance(m, now_ms);
-		due_ms = supervise_run(&m->sv, now_ms);
+		due_ms = min_u64(due_ms, supervise_run(&m->sv, now_ms));
 		due_ms = min_u64(due_ms, feed_watchdog(m, now_ms));
 		mirror_rows(m);
 		if (m->phase != PHASE_GONE)

@@ -17,6 +17,7 @@
 
 #include "conf/conf.h"
 #include "master/address.h"
+#include "master/certificates.h"
 #include "master/sockets.h"
 #include "util/log.h"
 
@@ -522,11 +523,15 @@ static int check_listens(const struct conf *conf, struct fault *fault)
 
 int prepare_check(const struct conf *conf, struct fault *fault)
 {
+	struct tls_pems *pems = NULL;
 	struct identity who;
 	int rc = prepare_identity(conf, &who, fault);
 
 	if (rc == 0)
 		rc = check_listens(conf, fault);
+	if (rc == 0)
+		rc = certificates_load(&pems, conf, fault);
+	certificates_free(pems, conf);
 	if (rc == 0)
 		rc = check_log("error_log", conf->main.error_log, fault);
 	if (rc == 0)

@@ -45,7 +45,9 @@ int setup_new(struct setup **out, struct conf *conf, const struct setup *old,
 			  conf->http.congestion, strerror(-rc));
 		goto no_setup;
 	}
-	rc = prepare_logs(conf, who, fault);
+	rc = certificates_load(&s->pems, conf, fault);
+	if (rc == 0)
+		rc = prepare_logs(conf, who, fault);
 	if (rc < 0)
 		goto no_setup;
 	rc = sockets_open(&s->sockets, conf, s->workers,
@@ -66,6 +68,7 @@ void setup_free(struct setup *s)
 	if (s == NULL)
 		return;
 	sockets_close(s->sockets);
+	certificates_free(s->pems, s->conf);
 	conf_free(s->conf);
 	free(s);
 }

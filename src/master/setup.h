@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "master/certificates.h"
 #include "master/fault.h"
 #include "master/inherited.h"
 #include "master/prepare.h"
@@ -19,6 +20,7 @@ struct conf;
 
 struct setup {
 	struct conf *conf;
+	struct tls_pems *pems; /* one for each of conf->listens */
 	struct sockets *sockets;
 	uint32_t workers;
 	uint64_t round; /* 1 at the start, grows with each reload */

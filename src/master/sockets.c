@@ -17,6 +17,7 @@ struct listener {
 	int *fds;
 	uint32_t count;
 	uint32_t backlog;
+	uint32_t listen_no;  /* in conf->listens */
 	bool shared;         /* all workers accept from all fds */
 	bool inherited;      /* from systemd */
 	bool unasked;        /* inherited, and no [listen] names it */
@@ -29,6 +30,7 @@ struct sockets {
 	size_t max;
 	uint32_t workers;
 	int *seat_fds; /* sockets_keep_seat() */
+	uint32_t *seat_listens;
 };
 
 static int listener_add_fd(struct listener *l, int fd)
@@ -223,7 +225,8 @@ static struct listener *new_listener(struct sockets *s)
 
 static int open_address(struct sockets *s, const struct address *wanted,
 			uint16_t port, const struct conf_listen *want,
-			const struct sockets *old, struct inherited *in)
+			uint32_t listen_no, const struct sockets *old,
+			struct inherited *in)
 {
 	const struct listener *kept = find_wanted(old, wanted);
 	struct listener *l = new_listener(s);
@@ -231,6 +234,7 @@ static int open_address(struct sockets *s, const struct address *wanted,
 
 	l->wanted = *wanted;
 	l->backlog = want->backlog;
+	l->listen_no = listen_no;
 	if (kept != NULL)
 		rc = copy_fds(l, kept);
 	else
@@ -250,10 +254,11 @@ static int open_address(struct sockets *s, const struct address *wanted,
 	return rc;
 }
 
-static int open_listen(struct sockets *s, const struct conf_listen *want,
+static int open_listen(struct sockets *s, const struct conf *conf, size_t no,
 		       const struct sockets *old, struct inherited *in,
 		       struct fault *fault)
 {
+	const struct conf_listen *want = &conf->listens[no];
 	struct address addr[2];
 	int n = address_parse(want->address, addr);
 
@@ -273,7 +278,8 @@ static int open_listen(struct sockets *s, const struct conf_listen *want,
 					 want->name, want->address);
 		if (i == 1 && port == 0) /* both halves of *:0 on one port */
 			port = address_port(&s->listeners[s->count - 1].bound);
-		rc = open_address(s, &addr[i], port, want, old, in);
+		rc = open_address(s, &addr[i], port, want, (uint32_t)no, old,
+				  in);
 		if (rc < 0)
 			return fault_set(fault, rc, EXIT_FAILURE,
 					 "[listen:%s] address = %s: %s",
@@ -336,8 +342,7 @@ int sockets_open(struct sockets **out, const struct conf *conf,
 	if (s->listeners == NULL)
 		goto no_memory;
 	for (size_t i = 0; i < conf->listen_count; i++) {
-		rc = open_listen(s, &conf->listens[i], old, from_systemd,
-				 fault);
+		rc = open_listen(s, conf, i, old, from_systemd, fault);
 		if (rc < 0)
 			goto no_socket;
 	}
@@ -400,6 +405,7 @@ void sockets_close(struct sockets *s)
 	}
 	free(s->listeners);
 	free(s->seat_fds);
+	free(s->seat_listens);
 	free(s);
 }
 
@@ -417,7 +423,7 @@ void sockets_log(const struct sockets *s)
 }
 
 void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
-		       size_t *count)
+		       const uint32_t **listens, size_t *count)
 {
 	size_t all = 0;
 	size_t n = 0;
@@ -426,13 +432,18 @@ void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
 	for (size_t i = 0; i < s->count; i++)
 		all += s->listeners[i].count;
 	free(s->seat_fds);
-	s->seat_fds = calloc(all > 0 ? all : 1, sizeof(*s->seat_fds));
-	must(s->seat_fds != NULL); /* a fresh child: nothing is lost */
+	free(s->seat_listens);
+	s->seat_fds = calloc(all + 1, sizeof(*s->seat_fds));
+	s->seat_listens = calloc(all + 1, sizeof(*s->seat_listens));
+	/* a fresh child: nothing is lost */
+	must(s->seat_fds != NULL && s->seat_listens != NULL);
 	for (size_t i = 0; i < s->count; i++) {
 		struct listener *l = &s->listeners[i];
 
 		for (uint32_t k = 0; k < l->count; k++) {
 			if (l->shared || k % s->workers == seat) {
+				s->seat_listens[n] =
+					l->unasked ? UINT32_MAX : l->listen_no;
 				s->seat_fds[n++] = l->fds[k];
 			} else {
 				close(l->fds[k]);
@@ -441,6 +452,8 @@ void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
 		}
 	}
 	*fds = s->seat_fds;
+	if (listens != NULL)
+		*listens = s->seat_listens;
 	*count = n;
 }
 

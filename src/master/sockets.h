@@ -48,10 +48,11 @@ void sockets_close(struct sockets *s);
 /* Logs a line for each address that is listened to. */
 void sockets_log(const struct sockets *s);
 
-/* In a child: keeps the sockets of worker `seat`, closes all others.
- * *fds belongs to the set. */
+/* In a child: keeps the sockets of worker `seat`, closes all others.  *fds
+ * and *listens, the place of each in conf->listens (UINT32_MAX: none has asked
+ * for it), belong to the set; listens may be NULL. */
 void sockets_keep_seat(struct sockets *s, uint32_t seat, const int **fds,
-		       size_t *count);
+		       const uint32_t **listens, size_t *count);
 
 /* For tests: the bound address of listener i, or NULL behind the last. */
 const struct address *sockets_address(const struct sockets *s, size_t i);

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "master/certificates.h"
 #include "master/title.h"
 #include "util/log.h"
 
@@ -123,6 +124,12 @@ NORETURN static void run_child(const struct spawn *what, pid_t master_pid)
 	close_fd(&signal_fd);
 	close_fd(&what->ipc->master.rx);
 	sockets_close(what->other_sockets);
+	certificates_free(what->other_pems, what->other_conf);
+	if (what->no == SEGMENT_PROC_PREFETCHER ||
+	    what->no == SEGMENT_PROC_RESOLVER)
+		certificates_free(what->pems, what->conf);
+	else
+		self.pems = what->pems;
 	if (what->no == SEGMENT_PROC_PREFETCHER) {
 		sockets_close(what->sockets);
 		keep_prefetcher_ends(what->ipc);
@@ -134,7 +141,7 @@ NORETURN static void run_child(const struct spawn *what, pid_t master_pid)
 	} else {
 		self.slot = what->no - SEGMENT_PROC_WORKER0;
 		sockets_keep_seat(what->sockets, what->seat, &self.listen_fds,
-				  &self.listen_count);
+				  &self.listen_nos, &self.listen_count);
 		keep_worker_ends(what->ipc, self.slot);
 		close_fd(&admin_fd);
 	}

@@ -27,6 +27,9 @@ struct spawn {
 	uint32_t no;   /* enum segment_proc_no */
 	uint32_t seat; /* worker: which of the sockets */
 	const struct conf *conf;
+	struct tls_pems *pems; /* of conf; only a worker keeps them */
+	struct tls_pems *other_pems; /* of another one, or NULL */
+	const struct conf *other_conf;
 	struct segment *seg;
 	struct inboxes *ipc;
 	struct sockets *sockets;       /* of the same configuration */

@@ -164,10 +164,28 @@ struct segment_proc {
 	_Atomic uint64_t since_ms;
 };
 
+/* Keys of TLS session tickets (RFC 5077 section 4).  Written by the master:
+ * so a session goes on in any worker, and after a reload. */
+#define SEGMENT_TICKET_KEYS 3u /* the newest is used, all are understood */
+
+struct segment_ticket_key {
+	uint8_t name[16];
+	uint8_t aes[32];
+	uint8_t hmac[32];
+};
+
+struct segment_tickets {
+	_Atomic uint32_t seq; /* odd while they are changed */
+	uint32_t count;
+	struct segment_ticket_key keys[SEGMENT_TICKET_KEYS]; /* newest first */
+};
+_Static_assert(sizeof(struct segment_tickets) == 248, "shared layout");
+
 struct segment {
 	uint32_t version;
 	uint32_t unused;
 	struct segment_proc procs[SEGMENT_PROCS];
+	struct segment_tickets tickets;
 	/* prefetcher: */
 	_Atomic uint32_t
 		store_epoch;       /* chunks of older ones need a CRC check */

@@ -33,6 +33,7 @@ struct access_entry {
 	uint16_t referer_off;
 	uint16_t agent_off;
 	uint8_t minor;
+	bool http2;
 	uint8_t method; /* enum head_method */
 	bool has_request;
 	char text[];
@@ -166,6 +167,7 @@ struct access_entry *access_log_begin(struct access_log *log,
 	entry->has_request = target.bytes > 0;
 	entry->method = (uint8_t)head->method;
 	entry->minor = head->minor;
+	entry->http2 = head->http2;
 	entry->target_off = (uint16_t)(at - text);
 	at = put_text(at, TARGET_MAX, target, log->json);
 	entry->referer_off = (uint16_t)(at - text);
@@ -199,9 +201,10 @@ static int line_combined(char *dst, size_t dst_bytes,
 	if (gmtime_r(&when, &tm) == NULL)
 		memset(&tm, 0, sizeof(tm));
 	if (e->has_request)
-		snprintf(request, sizeof(request), "%s %s HTTP/1.%u",
+		snprintf(request, sizeof(request), "%s %s HTTP/%u.%u",
 			 head_method_name((enum head_method)e->method),
-			 e->text + e->target_off, e->minor);
+			 e->text + e->target_off, e->http2 ? 2u : 1u,
+			 e->http2 ? 0u : e->minor);
 	return snprintf(dst, dst_bytes,
 			"%s - - [%02d/%.3s/%04d:%02d:%02d:%02d +0000] \"%s\" "
 			"%d %" PRIu64 " \"%s\" \"%s\" %" PRIu64 " %" PRIu64
@@ -235,6 +238,10 @@ static int line_json(char *dst, size_t dst_bytes, const struct access_entry *e,
 		json_text(&j, head_method_name((enum head_method)e->method));
 	else
 		json_null(&j);
+	json_key(&j, "protocol");
+	json_text(&j, e->http2      ? "HTTP/2.0"
+		      : e->minor > 0 ? "HTTP/1.1"
+				     : "HTTP/1.0");
 	json_key(&j, "target");
 	json_text(&j, e->text + e->target_off);
 	json_key(&j, "status");

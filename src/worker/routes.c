@@ -52,6 +52,9 @@ static void serve_options(struct desk *desk, struct sink *sink,
 static void serve_proxy(struct desk *desk, struct sink *sink,
 			const struct head *head, struct slice path)
 {
+	bool ahead = head_list_has(head, FIELD_SEC_PURPOSE, "prefetch");
+
+	sink->ops->hurry(sink, ahead ? SINK_AHEAD : SINK_MEDIA);
 	locate(desk, sink, head, path, serve_begin, NULL);
 }
 
@@ -137,6 +140,7 @@ void routes_serve(struct desk *desk, struct sink *sink, const struct head *head)
 	const struct route *route = find_route(path);
 	const char *allowed = route != NULL ? route->allowed : GETS;
 
+	sink->ops->hurry(sink, SINK_CONTROL);
 	if (head->method == METHOD_OPTIONS)
 		serve_options(desk, sink, head, allowed);
 	else if (!is_allowed(head, allowed))

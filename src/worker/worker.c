@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "http/conn.h"
+#include "http/tls.h"
 #include "ipc/ask.h"
 #include "store/resolution.h"
 #include "store/store.h"
@@ -33,13 +34,21 @@
 #define TICK_IDLE_MS    1000u
 #define SECOND_MS       1000u
 
+struct worker;
+
+struct listener {
+	struct worker *worker;
+	struct event *event;
+	struct tls_context *tls; /* NULL = in clear */
+};
+
 struct worker {
 	struct conn_host host; /* first: a host is its worker */
 	struct desk desk;
 	struct limits limits;
 	const struct child *self;
 	struct event_base *base;
-	struct event **listeners;
+	struct listener *listeners;
 	struct event *inbox;
 	struct event *bell;
 	struct event *tick;
@@ -72,8 +81,9 @@ static void peer_of(const struct sockaddr_storage *from,
 	"\"status\":503,\"detail\":\"too many\"}\n"
 
 /* Over a limit: told so as cheaply as can be, with nothing kept. */
-static void turn_away(struct worker *w, int fd)
+static void turn_away(const struct listener *l, int fd)
 {
+	struct worker *w = l->worker;
 	static const char words[] = "HTTP/1.1 503 Service Unavailable\r\n"
 				    "Content-Type: application/problem+json\r\n"
 				    "Content-Length: 86\r\n"
@@ -82,7 +92,9 @@ static void turn_away(struct worker *w, int fd)
 	_Static_assert(sizeof(AWAY_BODY) - 1 == 86, "as Content-Length says");
 
 	stat_add(w->desk.stats, STAT_connections_refused, 1);
-	(void)!send(fd, words, sizeof(words) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (l->tls == NULL) /* a handshake is dearer than a closed door */
+		(void)!send(fd, words, sizeof(words) - 1,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)shutdown(fd, SHUT_WR);
 	/* unread input at close would turn the answer into a reset */
 	(void)!recv(fd, w->host.buffer, sizeof(w->host.buffer), MSG_DONTWAIT);
@@ -105,18 +117,19 @@ static void tick_add(struct worker *w)
 		log_error("ev=timer_failed");
 }
 
-static void take_in(struct worker *w, int fd,
+static void take_in(const struct listener *l, int fd,
 		    const struct sockaddr_storage *from)
 {
+	struct worker *w = l->worker;
 	uint8_t peer[SINK_PEER_BYTES];
 
 	peer_of(from, peer);
 	if (!limits_enter(&w->limits, peer)) {
-		turn_away(w, fd);
+		turn_away(l, fd);
 		return;
 	}
 	stat_add(w->desk.stats, STAT_connections_accepted, 1);
-	if (conn_open(&w->host, fd, peer) < 0)
+	if (conn_open(&w->host, fd, peer, l->tls) < 0)
 		limits_leave(&w->limits, peer);
 	show_count(w);
 	if (w->tick_is_slow)
@@ -128,7 +141,7 @@ static void pause_listeners(struct worker *w, int err)
 	log_warning("ev=accept_paused error=%s", strerrorname_np(err));
 	w->paused = true;
 	for (size_t i = 0; i < w->self->listen_count; i++)
-		event_del(w->listeners[i]);
+		event_del(w->listeners[i].event);
 	tick_add(w);
 }
 
@@ -136,14 +149,14 @@ static void resume_listeners(struct worker *w)
 {
 	w->paused = false;
 	for (size_t i = 0; i < w->self->listen_count; i++)
-		if (w->listeners[i] != NULL &&
-		    event_add(w->listeners[i], NULL) < 0)
+		if (w->listeners[i].event != NULL &&
+		    event_add(w->listeners[i].event, NULL) < 0)
 			log_error("ev=listener_failed");
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
-	struct worker *w = arg;
+	const struct listener *l = arg;
 
 	(void)what;
 	for (int n = 0; n < ACCEPTS_A_TURN; n++) {
@@ -153,12 +166,12 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 				  SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (got >= 0) {
-			take_in(w, got, &from);
+			take_in(l, got, &from);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 		    errno == ENOMEM)
-			pause_listeners(w, errno);
+			pause_listeners(l->worker, errno);
 		/* else: none is left, or one has gone before we came */
 		if (errno != ECONNABORTED && errno != EINTR)
 			return;
@@ -240,8 +253,8 @@ static void drain(struct worker *w)
 	for (size_t i = 0; i < w->self->listen_count; i++) {
 		/* the master holds the socket: its queue is served by the
 		 * next worker in this seat */
-		event_free(w->listeners[i]);
-		w->listeners[i] = NULL;
+		event_free(w->listeners[i].event);
+		w->listeners[i].event = NULL;
 		close(w->self->listen_fds[i]);
 	}
 	conn_host_drain(&w->host);
@@ -313,15 +326,45 @@ static int open_base(struct worker *w)
 }
 
 static struct event *add_event(struct worker *w, evutil_socket_t fd, short what,
-			       event_callback_fn run)
+			       event_callback_fn run, void *arg)
 {
-	struct event *ev = event_new(w->base, fd, what | EV_PERSIST, run, w);
+	struct event *ev = event_new(w->base, fd, what | EV_PERSIST, run, arg);
 
 	if (ev != NULL && event_add(ev, NULL) < 0) {
 		event_free(ev);
 		ev = NULL;
 	}
 	return ev;
+}
+
+static int open_tls(struct worker *w, struct listener *l, uint32_t no)
+{
+	const struct child *self = w->self;
+	char why[TLS_WHY_BYTES] = "out of memory";
+	int rc;
+
+	if (no >= self->conf->listen_count || !self->conf->listens[no].tls)
+		return 0;
+	rc = tls_context_new(&l->tls, self->pems[no].pems,
+			     self->pems[no].count, &self->seg->tickets, why);
+	if (rc < 0)
+		log_error("ev=tls_failed listen=%s error=\"%s\"",
+			  self->conf->listens[no].name, why);
+	return rc;
+}
+
+static int open_listener(struct worker *w, size_t i)
+{
+	struct listener *l = &w->listeners[i];
+	uint32_t no = w->self->listen_nos != NULL ? w->self->listen_nos[i]
+						  : UINT32_MAX;
+	int rc = open_tls(w, l, no);
+
+	if (rc < 0)
+		return rc;
+	l->worker = w;
+	l->event = add_event(w, w->self->listen_fds[i], EV_READ, on_accept, l);
+	return l->event != NULL ? 0 : -ENOMEM;
 }
 
 static int open_events(struct worker *w)
@@ -333,19 +376,21 @@ static int open_events(struct worker *w)
 	if (w->listeners == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < self->listen_count; i++) {
-		w->listeners[i] =
-			add_event(w, self->listen_fds[i], EV_READ, on_accept);
-		if (w->listeners[i] == NULL)
-			return -ENOMEM;
+		int rc = open_listener(w, i);
+
+		if (rc < 0)
+			return rc;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(signos); i++) {
-		w->signals[i] = add_event(w, signos[i], EV_SIGNAL, on_signal);
+		w->signals[i] =
+			add_event(w, signos[i], EV_SIGNAL, on_signal, w);
 		if (w->signals[i] == NULL)
 			return -ENOMEM;
 	}
 	w->inbox = add_event(w, self->ipc->workers[self->slot].rx, EV_READ,
-			     on_inbox);
-	w->bell = add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell);
+			     on_inbox, w);
+	w->bell = add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell,
+			    w);
 	w->tick = event_new(w->base, -1, 0, on_tick, w);
 	if (w->inbox == NULL || w->bell == NULL || w->tick == NULL)
 		return -ENOMEM;
@@ -364,6 +409,7 @@ static void open_host(struct worker *w)
 	w->host.timeout_ms[CONN_TIMER_IDLE] = http->idle_timeout;
 	w->host.timeout_ms[CONN_TIMER_BODY] = http->body_timeout;
 	w->host.timeout_ms[CONN_TIMER_SEND] = http->send_timeout;
+	w->host.streams_max = http->max_streams;
 	w->host.request = host_request;
 	w->host.refuse = host_refuse;
 	w->host.closed = host_closed;
@@ -467,8 +513,10 @@ static void close_all(struct worker *w)
 	web_close(w->desk.web);
 	access_log_close(w->desk.log);
 	for (size_t i = 0; w->listeners != NULL && i < w->self->listen_count;
-	     i++)
-		free_event(w->listeners[i]);
+	     i++) {
+		free_event(w->listeners[i].event);
+		tls_context_free(w->listeners[i].tls);
+	}
 	free(w->listeners);
 	for (size_t i = 0; i < ARRAY_LEN(w->signals); i++)
 		free_event(w->signals[i]);

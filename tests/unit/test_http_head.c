@@ -359,6 +359,7 @@ static void test_parts(void **state)
 		"Sec-WebSocket-Protocol: p\r\n"
 		"Sec-WebSocket-Extensions: e\r\n"
 		"HTTP2-Settings: s\r\n"
+		"Sec-Purpose: prefetch\r\n"
 		"Content-Length: 5\r\n"
 		"Connection: Upgrade, HTTP2-Settings\r\n"
 		"\r\nhello";
@@ -387,6 +388,7 @@ static void test_parts(void **state)
 		{ FIELD_SEC_WEBSOCKET_PROTOCOL, "p" },
 		{ FIELD_SEC_WEBSOCKET_EXTENSIONS, "e" },
 		{ FIELD_HTTP2_SETTINGS, "s" },
+		{ FIELD_SEC_PURPOSE, "prefetch" },
 		{ FIELD_CONTENT_LENGTH, "5" },
 		{ FIELD_CONNECTION, "Upgrade, HTTP2-Settings" },
 	};

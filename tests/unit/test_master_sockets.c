@@ -160,7 +160,7 @@ static void test_one_socket_a_worker(void **state)
 	assert_int_equal(count_open_fds(), before + 3);
 	assert_true(address_port(sockets_address(s, 0)) > 0);
 	assert_null(sockets_address(s, 1));
-	sockets_keep_seat(s, 1, &fds, &count);
+	sockets_keep_seat(s, 1, &fds, NULL, &count);
 	assert_int_equal(count, 1);
 	assert_int_equal(count_open_fds(), before + 1);
 	assert_true((fcntl(fds[0], F_GETFD) & FD_CLOEXEC) != 0);
@@ -214,7 +214,7 @@ static void test_reload_keeps_queues(void **state)
 	want(&w, texts, 1);
 	s = open_sockets(&w, 1, u);
 	sockets_close(u);
-	sockets_keep_seat(s, 0, &fds, &count);
+	sockets_keep_seat(s, 0, &fds, NULL, &count);
 	assert_int_equal(count, 5);
 	for (size_t i = 0; i < count; i++) {
 		int fd;
@@ -314,7 +314,7 @@ static void test_congestion(void **state)
 	assert_int_equal(sockets_check_congestion("no-such-thing"), -ENOENT);
 	want(&w, texts, 1);
 	s = open_sockets(&w, 1, NULL);
-	sockets_keep_seat(s, 0, &fds, &count);
+	sockets_keep_seat(s, 0, &fds, NULL, &count);
 	getsockopt(fds[0], IPPROTO_TCP, TCP_CONGESTION, born, &bytes);
 	w.conf.http.congestion = reno;
 	sockets_apply(s, &w.conf);

@@ -1,0 +1,605 @@
+#include "http/tls.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/bio.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http/wire.h"
+
+/*
+ * Where the bytes go on their way out: the file is read into plain[], 64 KiB
+ * at a time; OpenSSL makes records of 16 KiB of it and writes them, through
+ * the BIO below, into batch[]; one send() takes them all.  Both buffers are
+ * the process's.  Only what a send() leaves over is kept per connection.
+ */
+#define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
+#define SLOW_BYTES      16384u /* a time, once a client was slow */
+
+struct batch {
+	uint32_t used;
+	char bytes[TLS_SEND_BYTES + RECORD_OVERHEAD];
+	char plain[TLS_SEND_BYTES];
+};
+
+struct certificate {
+	SSL_CTX *ctx;
+	X509 *leaf; /* ctx's */
+};
+
+struct tls_context {
+	struct certificate *certificates;
+	size_t count;
+	const struct segment_tickets *tickets;
+	BIO_METHOD *method;
+	struct batch *batch;
+};
+
+struct tls {
+	SSL *ssl;
+	struct tls_context *context;
+	struct wire *wire;
+	bool has_input : 1; /* OpenSSL may hold bytes of the peer */
+	bool failed : 1;    /* no call may follow an SSL error */
+	bool slow : 1;      /* a send was not taken whole of late */
+};
+
+/* --- BIO ----------------------------------------------------------------- */
+
+/* What is gathered goes to the socket, or is kept. */
+static int flush(struct tls *t, int flags)
+{
+	struct batch *b = t->context->batch;
+	uint32_t used = b->used;
+
+	b->used = 0;
+	if (used == 0)
+		return 0;
+	return wire_send_clear(t->wire, b->bytes, used, flags);
+}
+
+static int bio_write(BIO *bio, const char *bytes, int count)
+{
+	struct tls *t = BIO_get_data(bio);
+	struct batch *b = t->context->batch;
+	size_t left = (size_t)count;
+
+	BIO_clear_retry_flags(bio);
+	while (left > 0) {
+		size_t n = min_u64(left, sizeof(b->bytes) - b->used);
+
+		if (n == 0 && flush(t, MSG_MORE) < 0)
+			return -1;
+		memcpy(b->bytes + b->used, bytes, n);
+		b->used += (uint32_t)n;
+		bytes += n;
+		left -= n;
+	}
+	return count;
+}
+
+static int bio_read(BIO *bio, char *dst, int dst_bytes)
+{
+	struct tls *t = BIO_get_data(bio);
+	size_t n = wire_receive_clear(t->wire, dst, (size_t)dst_bytes);
+
+	BIO_clear_retry_flags(bio);
+	if (n > 0)
+		return (int)n;
+	if (t->wire->peer_closed)
+		return 0;
+	if (!t->wire->broken)
+		BIO_set_retry_read(bio);
+	return -1;
+}
+
+static long bio_ctrl(BIO *bio UNUSED, int what, long number UNUSED,
+		     void *pointer UNUSED)
+{
+	return what == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *make_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK,
+				     "reelcache wire");
+
+	if (m == NULL)
+		return NULL;
+	if (BIO_meth_set_write(m, bio_write) != 1 ||
+	    BIO_meth_set_read(m, bio_read) != 1 ||
+	    BIO_meth_set_ctrl(m, bio_ctrl) != 1) {
+		BIO_meth_free(m);
+		return NULL;
+	}
+	return m;
+}
+
+/* --- tickets ------------------------------------------------------------- */
+
+int tls_tickets_rotate(struct segment_tickets *tickets)
+{
+	struct segment_ticket_key fresh;
+	uint32_t seq = atomic_load(&tickets->seq);
+
+	if (RAND_bytes((unsigned char *)&fresh, sizeof(fresh)) != 1)
+		return -EIO;
+	atomic_store(&tickets->seq, seq + 1);
+	atomic_thread_fence(memory_order_release);
+	memmove(&tickets->keys[1], &tickets->keys[0],
+		sizeof(tickets->keys) - sizeof(tickets->keys[0]));
+	tickets->keys[0] = fresh;
+	if (tickets->count < SEGMENT_TICKET_KEYS)
+		tickets->count++;
+	atomic_store(&tickets->seq, seq + 2);
+	OPENSSL_cleanse(&fresh, sizeof(fresh));
+	return 0;
+}
+
+/* False: they are being changed; the client gets no ticket, that is all. */
+static bool read_tickets(const struct segment_tickets *from, struct segment_tickets *to)
+{
+	for (unsigned tries = 0; tries < 100; tries++) {
+		uint32_t seq = atomic_load(&from->seq);
+
+		if ((seq & 1) != 0)
+			continue;
+		to->count = from->count;
+		memcpy(to->keys, from->keys, sizeof(to->keys));
+		atomic_thread_fence(memory_order_acquire);
+		if (atomic_load(&from->seq) == seq)
+			return to->count <= SEGMENT_TICKET_KEYS;
+	}
+	return false;
+}
+
+static int use_key(const struct segment_ticket_key *key, const unsigned char *iv,
+		   EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+{
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY,
+						  (void *)key->hmac,
+						  sizeof(key->hmac)),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+						 (char *)"SHA256", 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	if (EVP_MAC_CTX_set_params(mac, params) != 1 ||
+	    EVP_CipherInit_ex2(cipher, EVP_aes_256_cbc(), key->aes, iv, encrypt,
+			       NULL) != 1)
+		return -1;
+	return 0;
+}
+
+/* 1 = go on, 2 = go on and renew the ticket, 0 = no (full handshake), -1 =
+ * error: as SSL_CTX_set_tlsext_ticket_key_evp_cb(3) says. */
+static int choose_key(SSL *ssl, unsigned char name[16], unsigned char *iv,
+		      EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+{
+	const struct tls *t = SSL_get_app_data(ssl);
+	struct segment_tickets now;
+	int answer = 0;
+
+	if (!read_tickets(t->context->tickets, &now) || now.count == 0)
+		return 0;
+	for (uint32_t n = 0; n < (encrypt ? 1 : now.count); n++) {
+		const struct segment_ticket_key *key = &now.keys[n];
+
+		if (encrypt) {
+			memcpy(name, key->name, sizeof(key->name));
+			if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(
+						   EVP_aes_256_cbc())) != 1)
+				return -1;
+		} else if (memcmp(name, key->name, sizeof(key->name)) != 0) {
+			continue;
+		}
+		if (use_key(key, iv, cipher, mac, encrypt) < 0)
+			answer = -1;
+		else
+			answer = n == 0 ? 1 : 2;
+		break;
+	}
+	OPENSSL_cleanse(&now, sizeof(now));
+	return answer;
+}
+
+/* --- contexts ------------------------------------------------------------ */
+
+static int refuse(char why[TLS_WHY_BYTES], const char *what)
+{
+	unsigned long code = ERR_peek_last_error();
+	const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
+
+	snprintf(why, TLS_WHY_BYTES, "%s%s%s", what, reason != NULL ? ": " : "",
+		 reason != NULL ? reason : "");
+	ERR_clear_error();
+	return -EINVAL;
+}
+
+static int no_passphrase(char *dst UNUSED, int dst_bytes UNUSED,
+			 int writing UNUSED, void *arg UNUSED)
+{
+	return -1;
+}
+
+static int load_chain(SSL_CTX *ctx, BIO *bio, char why[TLS_WHY_BYTES])
+{
+	X509 *one = PEM_read_bio_X509_AUX(bio, NULL, no_passphrase, NULL);
+	int rc = one != NULL ? SSL_CTX_use_certificate(ctx, one) : 0;
+
+	X509_free(one);
+	if (rc != 1)
+		return refuse(why, "no certificate in PEM form");
+	while ((one = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)) !=
+	       NULL)
+		if (SSL_CTX_add0_chain_cert(ctx, one) != 1) {
+			X509_free(one);
+			return refuse(why, "a bad certificate in the chain");
+		}
+	if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+		return refuse(why, "a bad certificate in the chain");
+	ERR_clear_error(); /* that is how the end is told */
+	return 0;
+}
+
+static int load_key(SSL_CTX *ctx, BIO *bio, char why[TLS_WHY_BYTES])
+{
+	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+	int rc;
+
+	if (key == NULL)
+		return refuse(why, "no private key in PEM form without a "
+				   "passphrase");
+	rc = SSL_CTX_use_PrivateKey(ctx, key);
+	EVP_PKEY_free(key);
+	if (rc != 1 || SSL_CTX_check_private_key(ctx) != 1)
+		return refuse(why, "the key does not belong to the "
+				   "certificate");
+	return 0;
+}
+
+static int load_pem(SSL_CTX *ctx, const struct tls_pem *pem,
+		    char why[TLS_WHY_BYTES])
+{
+	BIO *bio = BIO_new_mem_buf(pem->certificate, -1);
+	int rc = -ENOMEM;
+
+	if (bio != NULL)
+		rc = load_chain(ctx, bio, why);
+	BIO_free(bio);
+	if (rc < 0)
+		return rc;
+	bio = BIO_new_mem_buf(pem->key, -1);
+	rc = bio != NULL ? load_key(ctx, bio, why) : -ENOMEM;
+	BIO_free(bio);
+	return rc;
+}
+
+/* The server's order, HTTP/2 first; without any in common, HTTP/1.1. */
+static int choose_protocol(SSL *ssl UNUSED, const unsigned char **out,
+			   unsigned char *out_bytes,
+			   const unsigned char *offered, unsigned offered_bytes,
+			   void *arg UNUSED)
+{
+	static const unsigned char ours[] = "\x02h2\x08http/1.1";
+
+	/* it writes through `out` even when nothing is in common */
+	if (SSL_select_next_proto((unsigned char **)out, out_bytes, ours,
+				  sizeof(ours) - 1, offered,
+				  offered_bytes) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* The certificate that names the host. */
+static int choose_certificate(SSL *ssl, int *alert UNUSED, void *arg UNUSED)
+{
+	const struct tls *t = SSL_get_app_data(ssl);
+	const char *host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+	if (host == NULL)
+		return SSL_TLSEXT_ERR_OK;
+	for (size_t n = 0; n < t->context->count; n++) {
+		const struct certificate *c = &t->context->certificates[n];
+
+		if (X509_check_host(c->leaf, host, 0, 0, NULL) != 1)
+			continue;
+		if (n > 0 && SSL_set_SSL_CTX(ssl, c->ctx) == NULL)
+			return SSL_TLSEXT_ERR_ALERT_FATAL;
+		break;
+	}
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static SSL_CTX *make_ctx(const struct tls_context *context)
+{
+	/* authenticated and with forward secrecy only (RFC 9325); 128 bits
+	 * first: they are enough, and cost a quarter less */
+	static const char suites[] = "TLS_AES_128_GCM_SHA256:"
+				     "TLS_AES_256_GCM_SHA384:"
+				     "TLS_CHACHA20_POLY1305_SHA256";
+	static const char ciphers[] = "ECDHE-ECDSA-AES128-GCM-SHA256:"
+				      "ECDHE-RSA-AES128-GCM-SHA256:"
+				      "ECDHE+AESGCM:ECDHE+CHACHA20";
+	static const unsigned char session_context[] = "reelcache";
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	if (ctx == NULL)
+		return NULL;
+	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION |
+					 SSL_OP_NO_RENEGOTIATION |
+					 SSL_OP_PRIORITIZE_CHACHA |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_read_ahead(ctx, 1);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	/* no early data: a replayed request would be nobody's */
+	SSL_CTX_set_max_early_data(ctx, 0);
+	SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
+	SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
+	if (context->tickets != NULL)
+		SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, choose_key);
+	else
+		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(ctx, suites) != 1 ||
+	    SSL_CTX_set_cipher_list(ctx, ciphers) != 1 ||
+	    SSL_CTX_set_num_tickets(ctx, context->tickets != NULL ? 1 : 0) !=
+		    1 ||
+	    SSL_CTX_set_session_id_context(ctx, session_context,
+					   sizeof(session_context) - 1) != 1) {
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+int tls_context_new(struct tls_context **out, const struct tls_pem *pems,
+		    size_t count, const struct segment_tickets *tickets,
+		    char why[TLS_WHY_BYTES])
+{
+	struct tls_context *context = calloc(1, sizeof(*context));
+	int rc = -ENOMEM;
+
+	must(count > 0);
+	if (context == NULL)
+		return -ENOMEM;
+	context->tickets = tickets;
+	context->method = make_method();
+	context->batch = malloc(sizeof(*context->batch));
+	context->certificates = calloc(count, sizeof(*context->certificates));
+	if (context->method == NULL || context->batch == NULL ||
+	    context->certificates == NULL)
+		goto fail;
+	context->batch->used = 0;
+	for (size_t n = 0; n < count; n++) {
+		struct certificate *c = &context->certificates[n];
+
+		c->ctx = make_ctx(context);
+		if (c->ctx == NULL)
+			goto fail;
+		context->count++;
+		rc = load_pem(c->ctx, &pems[n], why);
+		if (rc < 0)
+			goto fail;
+		c->leaf = SSL_CTX_get0_certificate(c->ctx);
+	}
+	*out = context;
+	return 0;
+
+fail:
+	tls_context_free(context);
+	return rc;
+}
+
+void tls_context_free(struct tls_context *context)
+{
+	if (context == NULL)
+		return;
+	for (size_t n = 0; n < context->count; n++)
+		SSL_CTX_free(context->certificates[n].ctx);
+	free(context->certificates);
+	free(context->batch);
+	BIO_meth_free(context->method);
+	free(context);
+}
+
+bool tls_kernel_has_it(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool has;
+
+	if (fd < 0)
+		return false;
+	/* known, but not for a socket that is not connected: ENOTCONN */
+	has = setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 3) == 0 ||
+	      errno == ENOTCONN;
+	close(fd);
+	return has;
+}
+
+/* --- connections --------------------------------------------------------- */
+
+struct tls *tls_new(struct tls_context *context)
+{
+	struct tls *t = calloc(1, sizeof(*t));
+	BIO *bio;
+
+	if (t == NULL)
+		return NULL;
+	t->context = context;
+	t->ssl = SSL_new(context->certificates[0].ctx);
+	bio = t->ssl != NULL ? BIO_new(context->method) : NULL;
+	if (bio == NULL) {
+		ERR_clear_error();
+		SSL_free(t->ssl);
+		free(t);
+		return NULL;
+	}
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(t->ssl, bio, bio);
+	SSL_set_app_data(t->ssl, t);
+	SSL_set_accept_state(t->ssl);
+	return t;
+}
+
+void tls_free(struct tls *t)
+{
+	if (t == NULL)
+		return;
+	SSL_free(t->ssl);
+	free(t);
+}
+
+void tls_attach(struct tls *t, struct wire *w)
+{
+	t->wire = w;
+}
+
+bool tls_has_input(const struct tls *t)
+{
+	return t->has_input;
+}
+
+/* A fault of the peer or of ours; what it is told has been gathered. */
+static void fail(struct tls *t)
+{
+	t->failed = true;
+	ERR_clear_error();
+	if (flush(t, 0) == 0 && t->wire->out == NULL)
+		(void)shutdown(t->wire->fd, SHUT_WR);
+	t->wire->broken = true;
+}
+
+size_t tls_receive(struct tls *t, void *dst, size_t dst_bytes)
+{
+	int n;
+
+	if (t->failed || !(t->wire->readable || t->has_input))
+		return 0;
+	n = SSL_read(t->ssl, dst, (int)min_u64(dst_bytes, INT32_MAX));
+	t->has_input = n > 0;
+	if (n <= 0) {
+		switch (SSL_get_error(t->ssl, n)) {
+		case SSL_ERROR_WANT_READ:
+			break;
+		case SSL_ERROR_ZERO_RETURN:
+			t->wire->peer_closed = true;
+			t->wire->readable = false;
+			break;
+		default:
+			if (!t->wire->peer_closed) {
+				fail(t);
+				return 0;
+			}
+			/* it has just gone: RFC 8446 section 6.1 wants a
+			 * close_notify, HTTP's framing does not need it */
+			ERR_clear_error();
+			t->failed = true;
+			if (!SSL_is_init_finished(t->ssl))
+				t->wire->broken = true;
+		}
+	}
+	(void)!flush(t, 0);
+	return n > 0 ? (size_t)n : 0;
+}
+
+static int encrypt(struct tls *t, const void *bytes, size_t count)
+{
+	must(count <= INT32_MAX);
+	if (t->failed || t->wire->broken)
+		return -EPIPE;
+	if (SSL_write(t->ssl, bytes, (int)count) == (int)count)
+		return 0;
+	fail(t); /* the BIO takes all there is */
+	return -EPIPE;
+}
+
+int tls_send(struct tls *t, const void *bytes, size_t count, int flags)
+{
+	int rc = encrypt(t, bytes, count);
+
+	if (rc == 0)
+		rc = flush(t, flags);
+	return rc;
+}
+
+static ssize_t read_file(int fd, char *dst, size_t dst_bytes, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(fd, dst, dst_bytes, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/* As long as the socket takes all of it. */
+int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
+{
+	struct batch *b = t->context->batch;
+	uint64_t done = 0;
+
+	if (t->wire->peer_closed && t->failed)
+		return -EPIPE;
+	while (done < count && t->wire->out == NULL && t->wire->writable) {
+		size_t want = min_u64(count - done, t->slow ? SLOW_BYTES
+							    : TLS_SEND_BYTES);
+		ssize_t n = read_file(file_fd, b->plain, want, file_off + done);
+
+		if (n <= 0 && done > 0)
+			break; /* told when it is asked for again */
+		if (n <= 0)
+			return n == 0 ? -ENODATA : -EIO;
+		if (tls_send(t, b->plain, (size_t)n, 0) < 0)
+			return -EPIPE;
+		done += (uint64_t)n;
+		t->slow = t->wire->out != NULL;
+	}
+	return (int64_t)done;
+}
+
+void tls_shutdown(struct tls *t)
+{
+	if (t->failed || t->wire->broken || !SSL_is_init_finished(t->ssl))
+		return;
+	(void)SSL_shutdown(t->ssl);
+	ERR_clear_error();
+	(void)!flush(t, 0);
+	(void)wire_flush(t->wire);
+}
+
+bool tls_chose_h2(const struct tls *t)
+{
+	const unsigned char *name;
+	unsigned bytes;
+
+	SSL_get0_alpn_selected(t->ssl, &name, &bytes);
+	return bytes == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+bool tls_is_open(const struct tls *t)
+{
+	return SSL_is_init_finished(t->ssl) == 1;
+}
+
+const char *tls_version(const struct tls *t)
+{
+	return tls_is_open(t) ? SSL_get_version(t->ssl) : "-";
+}

@@ -1,0 +1,205 @@
+#include "http/wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http/tls.h"
+
+bool wire_is_peer_error(int err)
+{
+	return err == EPIPE || err == ECONNRESET || err == ENOTCONN ||
+	       err == ETIMEDOUT || err == EHOSTUNREACH || err == ENETUNREACH ||
+	       err == ECONNABORTED || err == ENETDOWN;
+}
+
+void wire_init(struct wire *w, int fd, struct tls *tls)
+{
+	memset(w, 0, sizeof(*w));
+	w->fd = fd;
+	w->tls = tls;
+	w->writable = true;
+	if (tls != NULL)
+		tls_attach(tls, w);
+}
+
+void wire_fini(struct wire *w)
+{
+	tls_free(w->tls);
+	free(w->out);
+	close(w->fd);
+}
+
+bool wire_has_input(const struct wire *w)
+{
+	return w->readable || (w->tls != NULL && tls_has_input(w->tls));
+}
+
+size_t wire_receive_clear(struct wire *w, void *dst, size_t dst_bytes)
+{
+	ssize_t n;
+
+	if (!w->readable)
+		return 0;
+	do
+		n = recv(w->fd, dst, dst_bytes, 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		w->readable = false;
+		if (errno != EAGAIN)
+			w->broken = true;
+		return 0;
+	}
+	if (n == 0) {
+		w->readable = false;
+		w->peer_closed = true;
+		return 0;
+	}
+	/* a short read has emptied the socket: the next byte is an edge */
+	if ((size_t)n < dst_bytes && !w->peer_closed)
+		w->readable = false;
+	return (size_t)n;
+}
+
+size_t wire_receive(struct wire *w, void *dst, size_t dst_bytes)
+{
+	return w->tls == NULL ? wire_receive_clear(w, dst, dst_bytes)
+			      : tls_receive(w->tls, dst, dst_bytes);
+}
+
+int wire_keep(struct wire *w, const void *bytes, size_t count)
+{
+	char *out = NULL;
+
+	if (w->out_bytes + count <= WIRE_KEPT_MAX)
+		out = realloc(w->out, w->out_bytes + count);
+	if (out == NULL) {
+		w->broken = true;
+		return -EPIPE;
+	}
+	memcpy(out + w->out_bytes, bytes, count);
+	w->out = out;
+	w->out_bytes += (uint32_t)count;
+	return 0;
+}
+
+int wire_send_clear(struct wire *w, const void *bytes, size_t count, int flags)
+{
+	ssize_t n;
+
+	if (w->broken)
+		return -EPIPE;
+	if (w->out != NULL || !w->writable)
+		return wire_keep(w, bytes, count);
+	do
+		n = send(w->fd, bytes, count, MSG_NOSIGNAL | flags);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != EAGAIN) {
+		w->broken = true;
+		return -EPIPE;
+	}
+	if (n < 0)
+		n = 0;
+	else
+		w->wrote = true;
+	if ((size_t)n == count)
+		return 0;
+	w->writable = false;
+	return wire_keep(w, (const char *)bytes + n, count - (size_t)n);
+}
+
+int wire_send(struct wire *w, const void *bytes, size_t count, bool more)
+{
+	int flags = more ? MSG_MORE : 0;
+
+	return w->tls == NULL ? wire_send_clear(w, bytes, count, flags)
+			      : tls_send(w->tls, bytes, count, flags);
+}
+
+bool wire_flush(struct wire *w)
+{
+	while (w->out != NULL && w->writable && !w->broken) {
+		ssize_t n = send(w->fd, w->out + w->out_sent,
+				 w->out_bytes - w->out_sent, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			w->writable = false;
+		} else if (n < 0) {
+			w->broken = true;
+		} else {
+			w->wrote = true;
+			w->out_sent += (uint32_t)n;
+			if (w->out_sent == w->out_bytes) {
+				free(w->out);
+				w->out = NULL;
+				w->out_sent = 0;
+				w->out_bytes = 0;
+			}
+		}
+	}
+	return w->out == NULL && !w->broken;
+}
+
+static int64_t send_file(struct wire *w, int file_fd, uint64_t file_off,
+			 uint64_t count)
+{
+	off_t off = (off_t)file_off;
+	ssize_t n;
+
+	do
+		n = sendfile(w->fd, file_fd, &off, count);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		w->wrote = true;
+		return n;
+	}
+	if (n == 0)
+		return -ENODATA;
+	if (errno == EAGAIN) {
+		w->writable = false;
+		return 0;
+	}
+	if (!wire_is_peer_error(errno))
+		return -EIO;
+	w->broken = true;
+	return -EPIPE;
+}
+
+int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
+		  uint64_t count)
+{
+	must(w->out == NULL);
+	if (w->broken)
+		return -EPIPE;
+	if (!w->writable)
+		return 0;
+	return w->tls == NULL ? send_file(w, file_fd, file_off, count)
+			      : tls_file(w->tls, file_fd, file_off, count);
+}
+
+int wire_shutdown(struct wire *w)
+{
+	if (w->tls != NULL)
+		tls_shutdown(w->tls);
+	if (w->broken || shutdown(w->fd, SHUT_WR) < 0)
+		return -EPIPE;
+	return 0;
+}
+
+void wire_reset_at_close(struct wire *w)
+{
+	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+	(void)!setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &at_once,
+			  sizeof(at_once));
+}
+
+bool wire_chose_h2(const struct wire *w)
+{
+	return w->tls != NULL && tls_chose_h2(w->tls);
+}

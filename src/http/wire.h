@@ -1,0 +1,83 @@
+/*
+ * wire - the bytes to and from one client: its socket, in clear or in TLS.
+ *
+ * Used by: worker.  Nothing blocks.  The socket's event is edge-triggered and
+ * its owner's: it sets readable and writable, and acts on the flags.
+ * What the socket does not take of wire_send() is kept and sent first; a
+ * wire that keeps nothing holds no buffer.  In TLS, records are gathered in
+ * a buffer that all wires of the process share and leave it in sends of up
+ * to 64 KiB before each function returns.
+ */
+#ifndef REELCACHE_HTTP_WIRE_H
+#define REELCACHE_HTTP_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/base.h"
+
+#define WIRE_KEPT_MAX (576u * 1024u)
+
+struct tls;
+
+struct wire {
+	struct tls *tls; /* NULL = in clear */
+	char *out;       /* kept; in TLS whole records, encrypted */
+	uint32_t out_sent;
+	uint32_t out_bytes;
+	int fd;
+	bool readable : 1; /* no EAGAIN since the last edge */
+	bool writable : 1;
+	bool peer_closed : 1; /* its sending side */
+	bool broken : 1;      /* nothing more can be sent or received */
+	bool wrote : 1;       /* bytes went out; the owner clears it */
+};
+
+/* Takes fd over (a non-blocking socket), and tls. */
+void wire_init(struct wire *w, int fd, struct tls *tls);
+/* Closes. */
+void wire_fini(struct wire *w);
+
+/* Could wire_receive() bring anything? */
+bool wire_has_input(const struct wire *w);
+
+/* Bytes received; 0: none now, or the end, or an error: see the flags.  A
+ * handshake goes on in here. */
+size_t wire_receive(struct wire *w, void *dst, size_t dst_bytes);
+
+/* Takes all of it, or sets broken and returns -EPIPE.  more: further bytes
+ * follow at once. */
+int wire_send(struct wire *w, const void *bytes, size_t count,
+	      bool more) MUSTCHECK;
+
+/* Sends what was kept.  True: nothing is any more, and it is not broken. */
+bool wire_flush(struct wire *w);
+
+/* Bytes of a file: how many went out (in TLS: all but what is kept), 0 = the
+ * socket takes none now, -EPIPE: peer gone, -ENODATA: the file is shorter,
+ * -EIO: it cannot be read.  Nothing may be kept when it is called. */
+int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
+		  uint64_t count) MUSTCHECK;
+
+/* No more will be sent: tells the peer.  -EPIPE: broken. */
+int wire_shutdown(struct wire *w) MUSTCHECK;
+
+/* Closing will be a reset, and the kernel does not go on trying. */
+void wire_reset_at_close(struct wire *w);
+
+/* Was HTTP/2 chosen by ALPN?  False in clear text. */
+bool wire_chose_h2(const struct wire *w);
+
+/* inside of wire.c and tls.c: */
+
+/* Appends to what is kept. */
+int wire_keep(struct wire *w, const void *bytes, size_t count) MUSTCHECK;
+/* send(); what it does not take is kept. */
+int wire_send_clear(struct wire *w, const void *bytes, size_t count,
+		    int flags) MUSTCHECK;
+/* recv() with its flags set. */
+size_t wire_receive_clear(struct wire *w, void *dst, size_t dst_bytes);
+bool wire_is_peer_error(int err);
+
+#endif
