@@ -18,21 +18,26 @@ def _openssl(*args):
 
 
 class Certificate:
-    """cert, key: PEM files.  Without an authority it is one itself."""
+    """cert, key: PEM files.  subject: of a server; without one it is an
+    authority.  A server's without an authority is signed by itself."""
 
-    def __init__(self, folder, name, subject=NAMES, authority=None):
+    def __init__(self, folder, name, subject=None, authority=None):
         self.cert = os.path.join(folder, f"{name}.crt")
         self.key = os.path.join(folder, f"{name}.key")
-        kind = ["-addext", "basicConstraints=critical,CA:TRUE",
-                "-addext", "keyUsage=critical,keyCertSign"]
+        if subject is None:
+            fields = ["basicConstraints=critical,CA:TRUE",
+                      "keyUsage=critical,keyCertSign"]
+        else:
+            fields = [f"subjectAltName={subject}"]
+        by = []
         if authority is not None:
-            kind = ["-CA", authority.cert, "-CAkey", authority.key,
-                    "-addext", f"subjectAltName={subject}",
-                    "-addext", "basicConstraints=critical,CA:FALSE",
-                    "-addext", "extendedKeyUsage=serverAuth"]
+            by = ["-CA", authority.cert, "-CAkey", authority.key]
+            fields += ["basicConstraints=critical,CA:FALSE",
+                       "extendedKeyUsage=serverAuth"]
         _openssl("req", "-x509", "-nodes", "-days", "2", "-newkey", "ec",
                  "-pkeyopt", "ec_paramgen_curve:prime256v1",
-                 "-subj", f"/CN=reelcache {name}", *kind,
+                 "-subj", f"/CN=reelcache {name}", *by,
+                 *(arg for field in fields for arg in ("-addext", field)),
                  "-keyout", self.key, "-out", self.cert)
 
 
@@ -41,8 +46,8 @@ class Pair:
         self.folder = tempfile.mkdtemp(prefix="reel-cert-")
         atexit.register(shutil.rmtree, self.folder, True)
         self.authority = Certificate(self.folder, "authority")
-        self.server = Certificate(self.folder, "server",
-                                  authority=self.authority)
+        self.server = Certificate(self.folder, "server", NAMES,
+                                  self.authority)
 
 
 @functools.cache
@@ -56,4 +61,6 @@ def context(protocol):
     """A client's, which checks the chain and offers one protocol."""
     tls = ssl.create_default_context(cafile=session().authority.cert)
     tls.set_alpn_protocols([protocol])
+    # an end without close_notify is an error, not an end
+    tls.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     return tls

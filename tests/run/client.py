@@ -9,7 +9,6 @@ connect() and fetch() speak over a transport:
 """
 import re
 import socket
-import ssl
 import struct
 import time
 
@@ -38,7 +37,6 @@ def _open(port, host, receive_buffer, timeout, source, protocol):
         if protocol is not None:
             sock = certificate.context(protocol).wrap_socket(
                 sock, server_hostname=certificate.SERVER,
-                # an end without close_notify is told apart
                 suppress_ragged_eofs=False)
             agreed = sock.selected_alpn_protocol()
             assert agreed == protocol, f"{agreed} instead of {protocol}"
@@ -108,11 +106,7 @@ class Connection(response.Reader):
         self.asked_at = time.monotonic()
 
     def _fill(self):
-        try:
-            got = self.sock.recv(256 * 1024)
-        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
-            self.orderly = False
-            return False
+        got, self.orderly = response.receive(self.sock)
         self.buffer += got
         return bool(got)
 

@@ -226,18 +226,19 @@ class Connection:
 
     def closed(self, timeout=5):
         """Does the other side close, sending nothing more of a response?"""
-        had = sum(len(s.buffer) for s in self.streams.values())
+        def news():
+            return [(len(s.buffer), s.fields is None, s.ended)
+                    for s in self.streams.values()]
+        had = news()
         self.sock.settimeout(timeout)
         try:
-            end = time.monotonic() + timeout
-            while not self.gone and time.monotonic() < end:
+            while not self.gone and news() == had:
                 self._receive()
+            return self.gone and news() == had
         except TimeoutError:
-            pass
+            return False
         finally:
             self.sock.settimeout(self.timeout)
-        return self.gone and \
-            had == sum(len(s.buffer) for s in self.streams.values())
 
     def _flush(self):
         data = self.machine.data_to_send()
@@ -260,10 +261,7 @@ class Connection:
 
     def _receive(self):
         """Once from the socket; gone at its end."""
-        try:
-            data = self.sock.recv(256 * 1024)
-        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
-            data = b""
+        data, _ = response.receive(self.sock)
         if not data:
             self.gone = True
             return

@@ -2,6 +2,7 @@
 over every protocol."""
 import dataclasses
 import re
+import ssl
 import time
 
 TIMEOUT = 30
@@ -48,6 +49,19 @@ class Response:
     @property
     def cache_status(self):
         return self.headers["cache-status"]
+
+
+def receive(sock):
+    """(what came, whether an end is orderly); nothing at an end.  TLS has one
+    of its own, a connection in clear just must not be reset."""
+    try:
+        return sock.recv(256 * 1024), True
+    except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
+        return b"", False
+    except ssl.SSLError as fault:
+        if fault.reason != "UNEXPECTED_EOF_WHILE_READING":
+            raise
+        return b"", False
 
 
 class Reader:
