@@ -9,6 +9,7 @@ connect() and fetch() speak over a transport:
 """
 import re
 import socket
+import ssl
 import struct
 import time
 
@@ -20,6 +21,19 @@ from response import TIMEOUT, Cut, Headers, Response
 
 TRANSPORTS = ("h1", "https", "h2", "h2c")
 ENCRYPTED = ("https", "h2")
+
+
+def _encrypt(sock, protocol):
+    try:
+        return certificate.context(protocol).wrap_socket(
+            sock, server_hostname=certificate.SERVER,
+            suppress_ragged_eofs=False)
+    except ssl.SSLError as fault:
+        # as without TLS
+        if isinstance(fault, ssl.SSLEOFError) or \
+                fault.reason == "UNEXPECTED_EOF_WHILE_READING":
+            raise ConnectionResetError("in the handshake") from fault
+        raise
 
 
 def _open(port, host, receive_buffer, timeout, source, protocol):
@@ -35,9 +49,7 @@ def _open(port, host, receive_buffer, timeout, source, protocol):
         sock.connect((host, port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if protocol is not None:
-            sock = certificate.context(protocol).wrap_socket(
-                sock, server_hostname=certificate.SERVER,
-                suppress_ragged_eofs=False)
+            sock = _encrypt(sock, protocol)
             agreed = sock.selected_alpn_protocol()
             assert agreed == protocol, f"{agreed} instead of {protocol}"
         return sock
@@ -91,7 +103,7 @@ class Connection(response.Reader):
     def send(self, data):
         if isinstance(data, str):
             data = data.encode("latin-1")
-        self.sock.sendall(data)
+        response.send(self.sock, data)
 
     def ask(self, target, headers=None, method="GET", **fields):
         """Sends a request, reads nothing."""
@@ -109,6 +121,11 @@ class Connection(response.Reader):
         got, self.orderly = response.receive(self.sock)
         self.buffer += got
         return bool(got)
+
+    def drain(self):
+        """Until the other side closes."""
+        while self._fill():
+            pass
 
     def closed(self, timeout=5):
         """Does the other side close, sending nothing more?"""

@@ -7,6 +7,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import certificate  # noqa: E402
+import client  # noqa: E402
 import harness  # noqa: E402
 import origin as origins  # noqa: E402
 
@@ -27,6 +29,8 @@ def pytest_runtest_makereport(item, call):
 
 def pytest_configure(config):
     config.addinivalue_line(
+        "markers", "xdist_group(name): runs in one process with its like")
+    config.addinivalue_line(
         "markers", "transports(*names): the test runs over these only, "
         "instead of its file's TRANSPORTS")
 
@@ -45,11 +49,26 @@ def pytest_generate_tests(metafunc):
                              scope="module")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With pytest-xdist, --dist loadgroup: what shares a server stays in one
+    process, everything else goes where there is time."""
+    for item in items:
+        if {"shared_origin", "make_shared"} & set(item.fixturenames):
+            params = getattr(item, "callspec", None)
+            transport = params.params.get("transport", "") if params else ""
+            item.add_marker(pytest.mark.xdist_group(
+                f"{item.module.__name__}-{transport}"))
+
+
 @pytest.fixture(scope="module")
 def transport(request):
     """How clients of this test talk to the server; HTTP/1.1 in clear when
     its file does not say anything."""
-    return getattr(request, "param", "h1")
+    name = getattr(request, "param", "h1")
+    if name in client.ENCRYPTED:
+        certificate.session()  # before a test forks
+    return name
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ what only arrived.  One thread at a time uses a connection.
 """
 import collections
 import socket
-import ssl
 import struct
 import time
 
@@ -195,7 +194,7 @@ class Connection:
 
     @property
     def buffer(self):
-        return self.current.buffer
+        return self.current.buffer if self.current is not None else b""
 
     def _next(self):
         self.current = self.unread.popleft()
@@ -224,6 +223,11 @@ class Connection:
         self.pings.remove(data)
         return time.monotonic() - begun
 
+    def drain(self):
+        """Until the other side closes."""
+        while not self.gone:
+            self._receive()
+
     def closed(self, timeout=5):
         """Does the other side close, sending nothing more of a response?"""
         def news():
@@ -243,14 +247,14 @@ class Connection:
     def _flush(self):
         data = self.machine.data_to_send()
         if data:
-            self.sock.sendall(data)
+            response.send(self.sock, data)
 
     def _flush_if_open(self):
         """What the other side need not hear when it has closed: what came
         from it can still be read."""
         try:
             self._flush()
-        except (ConnectionError, ssl.SSLError):
+        except ConnectionError:
             pass
 
     def _acknowledge(self, count, number):

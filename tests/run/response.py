@@ -64,6 +64,14 @@ def receive(sock):
         return b"", False
 
 
+def send(sock, data):
+    """A connection that has ended is reported alike with TLS and without."""
+    try:
+        sock.sendall(data)
+    except ssl.SSLError as fault:
+        raise BrokenPipeError(str(fault)) from fault
+
+
 class Reader:
     """Where a response comes in.  A protocol gives buffer, _fill(), head()
     and _read_body(); it learns from _take() what was consumed."""

@@ -4,6 +4,7 @@ import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 
 
 def test_behind_a_live_run(make, origin):

@@ -8,6 +8,7 @@ import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 CONF = {"cache": {"chunk": "1M"}}
 
 

@@ -8,6 +8,7 @@ import client
 import harness
 
 SIZE = 300_000
+TRANSPORTS = client.TRANSPORTS
 CONF = {"cache": {"chunk": "64K"}}
 
 
