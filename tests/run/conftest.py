@@ -31,6 +31,9 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "xdist_group(name): runs in one process with its like")
     config.addinivalue_line(
+        "markers", "alone: measures times, or takes all of the processor, and "
+        "does not run beside other tests")
+    config.addinivalue_line(
         "markers", "transports(*names): the test runs over these only, "
         "instead of its file's TRANSPORTS")
 
