@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "conf/option.h"
+#include "util/networks.h"
 #include "util/quality.h"
 
 #define FILE_BYTES_MAX (1024u * 1024u)
@@ -41,6 +42,7 @@ struct load {
 	unsigned int section_line;
 	unsigned int given_in_line[SECTION_COUNT];
 	unsigned int set_in_line[ROWS_MAX]; /* 0 = not set; by row */
+	unsigned int proxy_line; /* of the first proxy_protocol = yes; or 0 */
 };
 
 static void blame(struct load *ld, unsigned int line, const char *fmt, ...)
@@ -272,6 +274,17 @@ static unsigned int line_of(const struct load *ld, const char *name)
 	return ld->set_in_line[o - options];
 }
 
+static void check_trusted(struct load *ld)
+{
+	const char *words = ld->conf->http.trusted;
+	struct networks networks;
+	char why[NETWORKS_WHY_BYTES];
+
+	if (networks_parse(&networks, words, why) < 0)
+		blame(ld, line_of(ld, "trusted"), "[http] trusted = %.256s: %s",
+		      words, why);
+}
+
 static size_t count_words(const char *text)
 {
 	size_t n = 0;
@@ -313,6 +326,8 @@ static void check_listen(struct load *ld)
 	unsigned int line = line_of(ld, "address");
 	char plain[ADDRESS_BYTES];
 
+	if (li->proxy_protocol && ld->proxy_line == 0)
+		ld->proxy_line = line_of(ld, "proxy_protocol");
 	if (line == 0)
 		line = ld->section_line;
 	if (!read_address(li->address, plain)) {
@@ -400,6 +415,8 @@ static void check_cache(struct load *ld)
 /* All lines of the open section were read. */
 static void end_section(struct load *ld)
 {
+	if (ld->rc == 0 && ld->section == SECTION_http)
+		check_trusted(ld);
 	if (ld->rc == 0 && ld->section == SECTION_listen)
 		check_listen(ld);
 	if (ld->rc == 0 && ld->section == SECTION_source)
@@ -784,6 +801,12 @@ static void parse(struct load *ld)
 	else if (rc > 0)
 		blame(ld, (unsigned int)rc, "is not `name = value'");
 	end_section(ld);
+	if (ld->rc == 0 && ld->proxy_line != 0 &&
+	    ld->conf->http.trusted[strspn(ld->conf->http.trusted, " \t")] ==
+		    '\0')
+		blame(ld, ld->proxy_line,
+		      "proxy_protocol = yes needs [http] trusted, the "
+		      "balancers' networks: else every connection is closed");
 	if (ld->rc == 0 && ld->conf->source_count == 0)
 		blame(ld, 0,
 		      "has no [source:NAME] section: name an origin, e.g. "

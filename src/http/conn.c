@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "http/conn_inner.h"
+#include "http/forwarded.h"
 #include "http/h2.h"
 #include "http/slice.h"
 #include "http/tls.h"
@@ -74,8 +75,18 @@ static void conn_close(struct conn *c)
 
 /* --- requests ---------------------------------------------------------- */
 
+void conn_find_client(const struct conn *c, const struct head *h,
+		      uint8_t client[SINK_PEER_BYTES])
+{
+	if (c->host->trusted != NULL)
+		forwarded_client(h, c->peer, c->host->trusted, client);
+	else
+		memcpy(client, c->peer, SINK_PEER_BYTES);
+}
+
 static void begin_response(struct conn *c)
 {
+	memcpy(c->client, c->peer, SINK_PEER_BYTES);
 	c->responding = true;
 	c->head_sent = false;
 	c->chunk_begun = false;
@@ -88,6 +99,7 @@ static void begin_response(struct conn *c)
 static void hand_over(struct conn *c, const struct head *h)
 {
 	begin_response(c);
+	conn_find_client(c, h, c->client);
 	c->http10 = h->minor == 0;
 	if (!h->keep_alive)
 		c->close_after = true;
@@ -175,8 +187,9 @@ static bool skip_body(struct conn *c)
 			n = min_u64(c->skip_bytes, c->in->used - c->in->from);
 			input_take(c, (uint32_t)n);
 		} else {
-			n = wire_receive(&c->wire, c->host->buffer,
-				    min_u64(c->skip_bytes, CONN_READ_BYTES));
+			n = wire_receive(
+				&c->wire, c->host->buffer,
+				min_u64(c->skip_bytes, CONN_READ_BYTES));
 			if (n == 0)
 				return false;
 			conn_set_timer(c, CONN_TIMER_BODY, true);
@@ -253,7 +266,8 @@ static bool request_from_input(struct conn *c)
 			return false;
 		}
 		in = c->in;
-		n = wire_receive(&c->wire, in->bytes + in->used, in->max - in->used);
+		n = wire_receive(&c->wire, in->bytes + in->used,
+				 in->max - in->used);
 		in->used += (uint32_t)n;
 		return n > 0;
 	}
@@ -289,7 +303,8 @@ static void begin_linger(struct conn *c)
 static void run_linger(struct conn *c)
 {
 	while (!c->wire.broken) {
-		size_t n = wire_receive(&c->wire, c->host->buffer, CONN_READ_BYTES);
+		size_t n = wire_receive(&c->wire, c->host->buffer,
+					CONN_READ_BYTES);
 
 		if (n == 0)
 			break;

@@ -8,8 +8,8 @@
  * holds no buffer: input is read into the host's, and kept apart only while
  * a part of a head or pipelined requests wait.
  *
- * HTTP/1.1 has one request at a time: the next head is read when the response before it
- * has been sent.  Request bodies are read and thrown away, up to
+ * HTTP/1.1 has one request at a time: the next head is read when the response
+ * before it has been sent.  Request bodies are read and thrown away, up to
  * CONN_BODY_MAX.  A client that has closed its sending side and waits for
  * bytes that do not arrive counts as gone after CONN_HALF_MS.
  */
@@ -46,6 +46,7 @@ enum conn_timer {
 
 struct conn;
 struct h2_batch;
+struct networks;
 struct tls_context;
 TAILQ_HEAD(conn_list, conn);
 
@@ -56,6 +57,8 @@ struct conn_host {
 	struct segment_stats *stats;
 	uint64_t (*clock_us)(void); /* asked once a turn of the loop */
 	uint64_t timeout_ms[CONN_TIMERS];
+	/* Whose Forwarded fields count; NULL = nobody's. */
+	const struct networks *trusted;
 	uint32_t streams_max; /* at a time on a connection of HTTP/2 */
 
 	/* A request; the callee answers into the sink, now or later.  The

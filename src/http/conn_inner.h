@@ -69,11 +69,15 @@ struct conn {
 	bool input_ended : 1; /* and it knows that no more will */
 	bool lingering : 1;
 	uint8_t peer[SINK_PEER_BYTES];
+	uint8_t client[SINK_PEER_BYTES]; /* of this request */
 	struct event event;
 };
 
 /* conn.c: */
 
+/* Who asks: the peer, or whom a trusted peer names. */
+void conn_find_client(const struct conn *c, const struct head *h,
+		      uint8_t client[SINK_PEER_BYTES]);
 /* It comes up after this turn of the loop. */
 void conn_set_ready(struct conn *c);
 /* anew: the time begins again though the kind is the same. */

@@ -238,7 +238,7 @@ static void conn_reset(struct sink *sink)
 
 static const uint8_t *conn_peer(const struct sink *sink)
 {
-	return ((const struct conn *)sink)->peer;
+	return ((const struct conn *)sink)->client;
 }
 
 /* A connection of HTTP/1.1 has one response at a time. */

@@ -53,16 +53,15 @@ static void pull(struct h2_stream *st)
 	}
 }
 
-ssize_t h2_read_body(nghttp2_session *session UNUSED,
-			 int32_t stream_id UNUSED, uint8_t *buf UNUSED,
-			 size_t length, uint32_t *data_flags,
-			 nghttp2_data_source *source, void *user_data)
+ssize_t h2_read_body(nghttp2_session *session UNUSED, int32_t stream_id UNUSED,
+		     uint8_t *buf UNUSED, size_t length, uint32_t *data_flags,
+		     nghttp2_data_source *source, void *user_data)
 {
 	struct h2 *h = user_data;
 	struct h2_stream *st = source->ptr;
 	struct h2_batch *b = h->c->host->h2_batch;
 
-	if (b->used >= h->batch_bytes)
+	if (b->used >= h->batch_now)
 		return NGHTTP2_ERR_PAUSE; /* sent first */
 	st->frame = b->bytes + b->used + H2_FRAME_HEAD;
 	st->frame_left = min_u64(length, H2_FRAME_BYTES);
@@ -127,8 +126,8 @@ static bool pay_for_work(struct h2 *h)
 	uint64_t more = (now_ms - h->flood_ms) * H2_FLOOD_SECOND / 1000;
 
 	if (more > 0) {
-		h->flood_left = (uint32_t)min_u64(h->flood_left + more,
-						  H2_FLOOD_BURST);
+		h->flood_left =
+			(uint32_t)min_u64(h->flood_left + more, H2_FLOOD_BURST);
 		h->flood_ms = now_ms;
 	}
 	if (h->flood_left > 0) {
@@ -157,8 +156,8 @@ static int on_begin_headers(nghttp2_session *session,
 			h2_stream_free(st);
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
-	(void)nghttp2_session_set_stream_user_data(session,
-						   frame->hd.stream_id, st);
+	(void)nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
+						   st);
 	return 0;
 }
 
@@ -259,8 +258,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame,
 }
 
 static int on_invalid_frame(nghttp2_session *session UNUSED,
-			    const nghttp2_frame *frame UNUSED,
-			    int error UNUSED, void *user_data)
+			    const nghttp2_frame *frame UNUSED, int error UNUSED,
+			    void *user_data)
 {
 	(void)pay_for_work(user_data);
 	return 0;
@@ -280,8 +279,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
 	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
 		return 0;
 	/* answered: the rest of the request is not wanted, RFC 9113 8.1 */
-	st = nghttp2_session_get_stream_user_data(session,
-						  frame->hd.stream_id);
+	st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 	if (st != NULL && !st->client_ended)
 		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE,
 						frame->hd.stream_id,
@@ -333,12 +331,13 @@ void h2_input(struct h2 *h, const void *bytes, size_t count)
 }
 
 /* A batch is full, or there is no more. */
-static uint32_t gather(struct h2 *h)
+static uint32_t gather(struct h2 *h, size_t room)
 {
 	struct h2_batch *b = h->c->host->h2_batch;
 
 	b->used = 0;
-	while (b->used < h->batch_bytes) {
+	h->batch_now = (uint32_t)min_u64(room, h->batch_bytes);
+	while (b->used < h->batch_now) {
 		const uint8_t *frame;
 		uint32_t before = b->used;
 		ssize_t n = nghttp2_session_mem_send(h->session, &frame);
@@ -361,6 +360,7 @@ static uint32_t gather(struct h2 *h)
 static void send_frames(struct h2 *h)
 {
 	struct conn *c = h->c;
+	size_t room = 0;
 
 	while (wire_flush(&c->wire) && c->wire.writable) {
 		uint32_t n;
@@ -369,13 +369,25 @@ static void send_frames(struct h2 *h)
 			conn_set_ready(c);
 			return;
 		}
-		n = gather(h);
-		if (n == 0 || c->wire.broken)
+		if (room < h->batch_bytes)
+			room = wire_room(&c->wire);
+		n = gather(h, room);
+		if (c->wire.broken)
 			return;
+		if (n == 0)
+			break;
 		c->turn_bytes += n;
-		if (wire_send(&c->wire, c->host->h2_batch->bytes, n, false) < 0)
+		room -= min_u64(room, n);
+		/* after a full batch there is more, most likely: then no
+		 * segment need be sent that is not full */
+		h->corked = n >= H2_BATCH_BYTES;
+		if (wire_send(&c->wire, c->host->h2_batch->bytes, n,
+			      h->corked) < 0)
 			return;
 	}
+	if (h->corked && c->wire.out == NULL)
+		wire_push(&c->wire);
+	h->corked = false;
 }
 
 /* What a duplex did not take while its client took nothing. */
@@ -403,9 +415,8 @@ void h2_run(struct h2 *h)
 bool h2_is_over(const struct h2 *h)
 {
 	return h->c->wire.out == NULL &&
-	       (h->goodbye ||
-		(!nghttp2_session_want_read(h->session) &&
-		 !nghttp2_session_want_write(h->session)));
+	       (h->goodbye || (!nghttp2_session_want_read(h->session) &&
+			       !nghttp2_session_want_write(h->session)));
 }
 
 bool h2_waits_for_client(const struct h2 *h)
@@ -445,9 +456,9 @@ void h2_check_streams(struct h2 *h)
 		} else {
 			stat_add(h->c->host->stats, STAT_connections_timeout,
 				 1);
-			(void)nghttp2_submit_rst_stream(
-				h->session, NGHTTP2_FLAG_NONE, st->id,
-				NGHTTP2_CANCEL);
+			(void)nghttp2_submit_rst_stream(h->session,
+							NGHTTP2_FLAG_NONE,
+							st->id, NGHTTP2_CANCEL);
 		}
 	}
 	h2_set_ready(h);
@@ -522,8 +533,8 @@ static int make_session(struct h2 *h)
 	nghttp2_option_set_no_closed_streams(option, 1);
 	nghttp2_option_set_max_outbound_ack(option, H2_FLOOD_BURST + 100);
 	/* ours counts these */
-	nghttp2_option_set_stream_reset_rate_limit(
-		option, 10 * H2_FLOOD_BURST, 10 * H2_FLOOD_SECOND);
+	nghttp2_option_set_stream_reset_rate_limit(option, 10 * H2_FLOOD_BURST,
+						   10 * H2_FLOOD_SECOND);
 	if (nghttp2_session_server_new2(&h->session, calls, h, option) == 0)
 		rc = 0;
 	nghttp2_option_del(option);

@@ -35,8 +35,8 @@ struct h2_stream {
 	struct sink sink; /* first: a sink is its stream */
 	struct h2 *h2;
 	TAILQ_ENTRY(h2_stream) link;
-	char *out; /* what bytes() was given and no frame took */
-	char *in;  /* of a duplex: what its source does not take now */
+	char *out;   /* what bytes() was given and no frame took */
+	char *in;    /* of a duplex: what its source does not take now */
 	char *frame; /* being made now; NULL else */
 	size_t frame_left;
 	size_t frame_used;
@@ -47,6 +47,7 @@ struct h2_stream {
 	uint32_t in_bytes;
 	int32_t id;
 	uint16_t status;
+	uint8_t client[SINK_PEER_BYTES]; /* who asks */
 	bool responding : 1; /* the source has the sink */
 	bool head_sent : 1;
 	bool has_body : 1; /* nghttp2 will ask for it */
@@ -54,8 +55,8 @@ struct h2_stream {
 	bool ended : 1;
 	bool was_reset : 1;
 	bool pushed_back : 1;
-	bool pulling : 1;     /* the source is in writable(), of read_body() */
-	bool deferred : 1;    /* nghttp2 waits for h2_stream_wake() */
+	bool pulling : 1;  /* the source is in writable(), of read_body() */
+	bool deferred : 1; /* nghttp2 waits for h2_stream_wake() */
 	bool client_ended : 1;
 	bool input_ended : 1; /* and the source knows */
 	bool prioritized : 1; /* by the client's Priority field */
@@ -69,12 +70,14 @@ struct h2 {
 	TAILQ_HEAD(, h2_stream) streams;
 	struct h2_request *request; /* HEADERS that are coming in */
 	uint32_t stream_count;
-	uint32_t batch_bytes;
+	uint32_t batch_bytes; /* at most */
+	uint32_t batch_now;
 	uint32_t flood_left;
 	uint64_t flood_ms; /* when it was counted */
 	uint64_t drain_ms; /* when the second GOAWAY is due; 0 = not at all */
 	bool again : 1;    /* h2_run() has more to do */
 	bool heard : 1;    /* bytes came since h2_take_used() */
+	bool corked : 1; /* MSG_MORE may hold something back */
 	bool drained : 1;
 	bool goodbye : 1;
 };

@@ -4,9 +4,9 @@
 
 #include "http/h2_inner.h"
 
-#define BOMB_BYTES   (4u * HEAD_BYTES_MAX)
-#define SMALL_BYTES  1024u
-#define FIXED_BYTES  128u /* what the text has beside the fields' */
+#define BOMB_BYTES  (4u * HEAD_BYTES_MAX)
+#define SMALL_BYTES 1024u
+#define FIXED_BYTES 128u /* what the text has beside the fields' */
 
 enum pseudo {
 	PSEUDO_METHOD,

@@ -85,8 +85,8 @@ static int stream_head_end(struct sink *sink, enum sink_body body,
 	int status = st->status;
 	int rc;
 
-	st->has_body = body == SINK_DUPLEX ||
-		       (body == SINK_BODY && body_bytes > 0);
+	st->has_body =
+		body == SINK_DUPLEX || (body == SINK_BODY && body_bytes > 0);
 	st->body_left = st->has_body ? body_bytes : 0;
 	if (body == SINK_DUPLEX) {
 		must(status == 101);
@@ -221,7 +221,7 @@ static void stream_reset(struct sink *sink)
 
 static const uint8_t *stream_peer(const struct sink *sink)
 {
-	return ((const struct h2_stream *)sink)->h2->c->peer;
+	return ((const struct h2_stream *)sink)->client;
 }
 
 /* RFC 9218: what is urgent has a small number. */
@@ -302,6 +302,10 @@ void h2_stream_begin(struct h2_stream *st, const struct h2_request *r)
 	c->used_before = true;
 	stat_add(host->stats, STAT_requests, 1);
 	stat_add(host->stats, STAT_requests_h2, 1);
+	if (outcome == HEAD_DONE)
+		conn_find_client(c, head, st->client);
+	else
+		memcpy(st->client, c->peer, sizeof(st->client));
 	if (outcome == HEAD_DONE && head->content_length <= CONN_BODY_MAX) {
 		host->request(host, &st->sink, head);
 	} else if (outcome == HEAD_DONE) {

@@ -14,9 +14,12 @@ libreelcache_a_SOURCES += \
 	src/http/date.c src/http/date.h \
 	src/http/etag.c src/http/etag.h \
 	src/http/fields.c src/http/fields.h \
+	src/http/forwarded.c src/http/forwarded.h \
 	src/http/head.c src/http/head.h \
 	src/http/json.c src/http/json.h \
+	src/http/lobby.c src/http/lobby.h \
 	src/http/problem.c src/http/problem.h \
+	src/http/proxy_header.c src/http/proxy_header.h \
 	src/http/range.c src/http/range.h \
 	src/http/slice.c src/http/slice.h \
 	src/http/status.c src/http/status.h \

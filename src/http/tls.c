@@ -28,7 +28,6 @@
  * the process's.  Only what a send() leaves over is kept per connection.
  */
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
-#define SLOW_BYTES      16384u /* a time, once a client was slow */
 
 struct batch {
 	uint32_t used;
@@ -55,7 +54,6 @@ struct tls {
 	struct wire *wire;
 	bool has_input : 1; /* OpenSSL may hold bytes of the peer */
 	bool failed : 1;    /* no call may follow an SSL error */
-	bool slow : 1;      /* a send was not taken whole of late */
 };
 
 /* --- BIO ----------------------------------------------------------------- */
@@ -151,7 +149,8 @@ int tls_tickets_rotate(struct segment_tickets *tickets)
 }
 
 /* False: they are being changed; the client gets no ticket, that is all. */
-static bool read_tickets(const struct segment_tickets *from, struct segment_tickets *to)
+static bool read_tickets(const struct segment_tickets *from,
+			 struct segment_tickets *to)
 {
 	for (unsigned tries = 0; tries < 100; tries++) {
 		uint32_t seq = atomic_load(&from->seq);
@@ -167,8 +166,9 @@ static bool read_tickets(const struct segment_tickets *from, struct segment_tick
 	return false;
 }
 
-static int use_key(const struct segment_ticket_key *key, const unsigned char *iv,
-		   EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+static int use_key(const struct segment_ticket_key *key,
+		   const unsigned char *iv, EVP_CIPHER_CTX *cipher,
+		   EVP_MAC_CTX *mac, int encrypt)
 {
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY,
@@ -555,22 +555,28 @@ int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 {
 	struct batch *b = t->context->batch;
 	uint64_t done = 0;
+	size_t room = 0;
 
 	if (t->wire->peer_closed && t->failed)
 		return -EPIPE;
 	while (done < count && t->wire->out == NULL && t->wire->writable) {
-		size_t want = min_u64(count - done, t->slow ? SLOW_BYTES
-							    : TLS_SEND_BYTES);
-		ssize_t n = read_file(file_fd, b->plain, want, file_off + done);
+		size_t want;
+		ssize_t n;
 
+		if (room < TLS_SEND_BYTES)
+			room = wire_room(t->wire);
+		want = min_u64(count - done, min_u64(room, TLS_SEND_BYTES));
+		n = read_file(file_fd, b->plain, want, file_off + done);
 		if (n <= 0 && done > 0)
 			break; /* told when it is asked for again */
 		if (n <= 0)
 			return n == 0 ? -ENODATA : -EIO;
-		if (tls_send(t, b->plain, (size_t)n, 0) < 0)
-			return -EPIPE;
 		done += (uint64_t)n;
-		t->slow = t->wire->out != NULL;
+		room -= (size_t)n;
+		/* MSG_MORE: no segment that is not full, but the last */
+		if (tls_send(t, b->plain, (size_t)n,
+			     done < count ? MSG_MORE : 0) < 0)
+			return -EPIPE;
 	}
 	return (int64_t)done;
 }

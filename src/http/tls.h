@@ -20,8 +20,8 @@
 #include "shm/segment.h"
 #include "util/base.h"
 
-#define TLS_SEND_BYTES  65536u /* of plain text in one send */
-#define TLS_WHY_BYTES   256u
+#define TLS_SEND_BYTES 65536u /* of plain text in one send */
+#define TLS_WHY_BYTES  256u
 
 struct wire;
 

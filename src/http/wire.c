@@ -1,6 +1,9 @@
 #include "http/wire.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -180,6 +183,28 @@ int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
 		return 0;
 	return w->tls == NULL ? send_file(w, file_fd, file_off, count)
 			      : tls_file(w->tls, file_fd, file_off, count);
+}
+
+size_t wire_room(const struct wire *w)
+{
+	uint32_t info[SK_MEMINFO_VARS];
+	socklen_t bytes = sizeof(info);
+	size_t left = 0;
+
+	if (getsockopt(w->fd, SOL_SOCKET, SO_MEMINFO, info, &bytes) == 0 &&
+	    bytes == sizeof(info) &&
+	    info[SK_MEMINFO_SNDBUF] > info[SK_MEMINFO_WMEM_QUEUED])
+		left = info[SK_MEMINFO_SNDBUF] - info[SK_MEMINFO_WMEM_QUEUED];
+	/* pages that are half full, and heads, count for more than bytes */
+	left = left / 4 * 3 / WIRE_PIECE_BYTES * WIRE_PIECE_BYTES;
+	return max_u64(left, WIRE_PIECE_BYTES);
+}
+
+void wire_push(const struct wire *w)
+{
+	int on = 1;
+
+	(void)setsockopt(w->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 int wire_shutdown(struct wire *w)

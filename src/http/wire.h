@@ -17,6 +17,7 @@
 
 #include "util/base.h"
 
+#define WIRE_PIECE_BYTES 16384u /* a record of TLS, a frame of HTTP/2 */
 #define WIRE_KEPT_MAX (576u * 1024u)
 
 struct tls;
@@ -59,6 +60,16 @@ bool wire_flush(struct wire *w);
  * -EIO: it cannot be read.  Nothing may be kept when it is called. */
 int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
 		  uint64_t count) MUSTCHECK;
+
+/*
+ * About how many bytes will the kernel take at once?  What it leaves over is
+ * kept for as long as a client is slow; so near the end of its room less
+ * should be made.  WIRE_PIECE_BYTES at least.
+ */
+size_t wire_room(const struct wire *w);
+
+/* What MSG_MORE holds back goes out. */
+void wire_push(const struct wire *w);
 
 /* No more will be sent: tells the peer.  -EPIPE: broken. */
 int wire_shutdown(struct wire *w) MUSTCHECK;

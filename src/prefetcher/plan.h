@@ -68,6 +68,7 @@ struct title {
 	uint32_t media_generation;
 	bool media_told;
 	uint64_t map_wanted_ms; /* GET /map asked for it; 0 = never */
+	uint8_t denials; /* of ranges within the size, one after the other */
 	bool dirty;             /* its waiters are to be looked at again */
 	bool gone; /* the origin has it no more: drop what is stored */
 };

@@ -337,6 +337,8 @@ static enum transfer_next on_content(struct run *run,
 		return stop(run);
 	}
 	plan_confirmed(t);
+	if (!same || asked_off > 0)
+		t->denials = 0;
 	if (t->obj->record->size_bytes == 0)
 		return stop(run);
 	if (run->suffix > 0)
@@ -458,7 +460,15 @@ static enum transfer_next on_unsatisfiable(struct run *run,
 			    "the origin refuses a range that exists");
 		return stop(run);
 	}
+	/* its other answers say that there is more: it would go on like that
+	 * for ever */
+	if (run->title->denials >= ANEW_MAX) {
+		plan_failed(run->title, 502, conf_of(run)->cache.negative, 0,
+			    "the origin tells two sizes");
+		return stop(run);
+	}
 	/* beyond the end: learn what there is from the beginning */
+	run->title->denials++;
 	return begin_anew(run, 0);
 }
 

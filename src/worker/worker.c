@@ -10,12 +10,14 @@
 #include <unistd.h>
 
 #include "http/conn.h"
+#include "http/lobby.h"
 #include "http/tls.h"
 #include "ipc/ask.h"
 #include "store/resolution.h"
 #include "store/store.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/networks.h"
 #include "worker/access_log.h"
 #include "worker/answer.h"
 #include "worker/desk.h"
@@ -40,12 +42,15 @@ struct listener {
 	struct worker *worker;
 	struct event *event;
 	struct tls_context *tls; /* NULL = in clear */
+	bool proxy_protocol;
 };
 
 struct worker {
 	struct conn_host host; /* first: a host is its worker */
 	struct desk desk;
 	struct limits limits;
+	struct lobby lobby;
+	struct networks trusted;
 	const struct child *self;
 	struct event_base *base;
 	struct listener *listeners;
@@ -108,7 +113,8 @@ static void show_count(struct worker *w)
 
 static void tick_add(struct worker *w)
 {
-	uint64_t ms = w->host.count > 0 || w->paused ? TICK_MS : TICK_IDLE_MS;
+	bool busy = w->host.count > 0 || w->lobby.count > 0 || w->paused;
+	uint64_t ms = busy ? TICK_MS : TICK_IDLE_MS;
 	struct timeval tv = { .tv_sec = (time_t)(ms / 1000),
 			      .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
@@ -117,13 +123,12 @@ static void tick_add(struct worker *w)
 		log_error("ev=timer_failed");
 }
 
-static void take_in(const struct listener *l, int fd,
-		    const struct sockaddr_storage *from)
+/* What comes next is TLS or HTTP; peer: for whom it counts. */
+static void let_in(const struct listener *l, int fd,
+		   const uint8_t peer[SINK_PEER_BYTES])
 {
 	struct worker *w = l->worker;
-	uint8_t peer[SINK_PEER_BYTES];
 
-	peer_of(from, peer);
 	if (!limits_enter(&w->limits, peer)) {
 		turn_away(l, fd);
 		return;
@@ -133,6 +138,31 @@ static void take_in(const struct listener *l, int fd,
 		limits_leave(&w->limits, peer);
 	show_count(w);
 	if (w->tick_is_slow)
+		tick_add(w);
+}
+
+static void lobby_enter(void *context, int fd, unsigned listener,
+			const uint8_t address[SINK_PEER_BYTES])
+{
+	struct worker *w = context;
+
+	let_in(&w->listeners[listener], fd, address);
+}
+
+static void take_in(const struct listener *l, int fd,
+		    const struct sockaddr_storage *from)
+{
+	struct worker *w = l->worker;
+	uint8_t peer[SINK_PEER_BYTES];
+
+	peer_of(from, peer);
+	if (!l->proxy_protocol) {
+		let_in(l, fd, peer);
+		return;
+	}
+	lobby_take(&w->lobby, fd, (unsigned)(l - w->listeners), peer,
+		   conn_host_now_ms(&w->host));
+	if (w->tick_is_slow && w->lobby.count > 0)
 		tick_add(w);
 }
 
@@ -257,6 +287,7 @@ static void drain(struct worker *w)
 		w->listeners[i].event = NULL;
 		close(w->self->listen_fds[i]);
 	}
+	lobby_drain(&w->lobby);
 	conn_host_drain(&w->host);
 }
 
@@ -293,6 +324,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	lobby_tick(&w->lobby, now_ms);
 	conn_tick(&w->host);
 	serve_tick(&w->desk);
 	resolving_tick(&w->desk);
@@ -345,8 +377,8 @@ static int open_tls(struct worker *w, struct listener *l, uint32_t no)
 
 	if (no >= self->conf->listen_count || !self->conf->listens[no].tls)
 		return 0;
-	rc = tls_context_new(&l->tls, self->pems[no].pems,
-			     self->pems[no].count, &self->seg->tickets, why);
+	rc = tls_context_new(&l->tls, self->pems[no].pems, self->pems[no].count,
+			     &self->seg->tickets, why);
 	if (rc < 0)
 		log_error("ev=tls_failed listen=%s error=\"%s\"",
 			  self->conf->listens[no].name, why);
@@ -363,6 +395,8 @@ static int open_listener(struct worker *w, size_t i)
 	if (rc < 0)
 		return rc;
 	l->worker = w;
+	l->proxy_protocol = no < w->self->conf->listen_count &&
+			    w->self->conf->listens[no].proxy_protocol;
 	l->event = add_event(w, w->self->listen_fds[i], EV_READ, on_accept, l);
 	return l->event != NULL ? 0 : -ENOMEM;
 }
@@ -389,8 +423,8 @@ static int open_events(struct worker *w)
 	}
 	w->inbox = add_event(w, self->ipc->workers[self->slot].rx, EV_READ,
 			     on_inbox, w);
-	w->bell = add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell,
-			    w);
+	w->bell =
+		add_event(w, self->ipc->bells[self->slot], EV_READ, on_bell, w);
 	w->tick = event_new(w->base, -1, 0, on_tick, w);
 	if (w->inbox == NULL || w->bell == NULL || w->tick == NULL)
 		return -ENOMEM;
@@ -414,6 +448,23 @@ static void open_host(struct worker *w)
 	w->host.refuse = host_refuse;
 	w->host.closed = host_closed;
 	conn_host_init(&w->host);
+}
+
+/* Whom we believe; who waits to be told of. */
+static void open_lobby(struct worker *w)
+{
+	char why[NETWORKS_WHY_BYTES];
+	int rc = networks_parse(&w->trusted, w->self->conf->http.trusted, why);
+
+	must(rc == 0); /* conf_load() has tried it */
+	w->host.trusted = &w->trusted;
+	w->lobby.base = w->base;
+	w->lobby.stats = w->desk.stats;
+	w->lobby.trusted = &w->trusted;
+	w->lobby.timeout_ms = w->self->conf->http.head_timeout;
+	w->lobby.enter = lobby_enter;
+	w->lobby.context = w;
+	lobby_init(&w->lobby);
 }
 
 static void open_desk(struct worker *w)
@@ -483,7 +534,8 @@ static void run_loop(struct worker *w)
 	bool more = false;
 
 	w->host.turn_begun = false;
-	while (!w->leave && !(w->host.draining && w->host.count == 0)) {
+	while (!w->leave && !(w->host.draining && w->host.count == 0 &&
+			      w->lobby.count == 0)) {
 		if (event_base_loop(w->base,
 				    EVLOOP_ONCE |
 					    (more ? EVLOOP_NONBLOCK : 0)) < 0) {
@@ -502,6 +554,7 @@ static void free_event(struct event *ev)
 
 static void close_all(struct worker *w)
 {
+	lobby_fini(&w->lobby);
 	if (w->desk.queries != NULL) /* the last one to be made */
 		conn_host_fini(&w->host);
 	serve_fini(&w->desk);
@@ -542,6 +595,7 @@ static int open_all(struct worker *w)
 		return fail("events", rc);
 	open_desk(w);
 	open_host(w);
+	open_lobby(w);
 	rc = serve_init(&w->desk);
 	if (rc == 0)
 		rc = resolving_init(&w->desk);

@@ -46,6 +46,16 @@ tests_fuzz_fuzz_resolution_SOURCES = tests/fuzz/fuzz_resolution.c $(fuzz_main)
 tests_fuzz_fuzz_resolution_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/resolution
 
+fuzz_programs += tests/fuzz/fuzz_forwarded
+tests_fuzz_fuzz_forwarded_SOURCES = tests/fuzz/fuzz_forwarded.c $(fuzz_main)
+tests_fuzz_fuzz_forwarded_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/forwarded
+
+fuzz_programs += tests/fuzz/fuzz_proxy_header
+tests_fuzz_fuzz_proxy_header_SOURCES = tests/fuzz/fuzz_proxy_header.c $(fuzz_main)
+tests_fuzz_fuzz_proxy_header_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/proxy_header
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)

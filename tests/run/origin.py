@@ -113,6 +113,7 @@ class Object:
         self.cut_after = None   # body bytes of a response, then RST
         self.cut_times = None   # so often; None = always
         self.if_range_ignored = False
+        self.deny_from = None   # ranges from here on: 416, of a shorter size
         self.range_max = None   # longer ranges, and open ones: 403
         self.range_max_status = 403
         self.open_rate = None   # body bytes a second of open-ended answers
@@ -437,6 +438,11 @@ class Origin:
                 (obj.if_range_ignored or
                  _if_range_holds(headers, etag, modified)):
             span = parse_range(wanted, size)
+            if span and obj.deny_from is not None and \
+                    span[0] >= obj.deny_from:
+                request.status = 416
+                return _answer(conn, 416, b"no such bytes\n", request.method,
+                               {"Content-Range": f"bytes */{obj.deny_from}"})
             if span is None:
                 request.status = 416
                 return _answer(conn, 416, b"no such bytes\n", request.method,

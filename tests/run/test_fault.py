@@ -31,6 +31,17 @@ def own(make, origin):
     return make(origin, **CONF).start()
 
 
+def test_size_that_the_origin_denies(server, thing):
+    """Its 206 and its 416 tell two sizes: it is not asked for ever."""
+    obj = thing(3 * MIB, deny_from=MIB)
+    client.same(obj.seed, 0, server.get(obj.name, range="bytes=0-9").body, 10)
+    server.settle(obj)
+    with pytest.raises(client.Cut):
+        server.get(obj.name, range=f"bytes={2 * MIB}-")
+    server.wait_idle()
+    assert len(obj.requests) <= 12, [r.status for r in obj.requests]
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 429, 500, 503])
 def test_status_is_passed_on(server, thing, status):
     obj = thing(1000, status=status, retry_after=7)

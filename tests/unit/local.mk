@@ -4,6 +4,7 @@ check_PROGRAMS += tests/unit/test_eviction
 check_PROGRAMS += tests/unit/test_inbox
 check_PROGRAMS += tests/unit/test_log
 check_PROGRAMS += tests/unit/test_media
+check_PROGRAMS += tests/unit/test_networks
 check_PROGRAMS += tests/unit/test_segment
 check_PROGRAMS += tests/unit/test_jobs
 check_PROGRAMS += tests/unit/test_origins
@@ -17,7 +18,10 @@ check_PROGRAMS += \
 	tests/unit/test_http_cache_control \
 	tests/unit/test_http_conditional \
 	tests/unit/test_http_date \
+	tests/unit/test_http_forwarded \
 	tests/unit/test_http_head \
+	tests/unit/test_http_lobby \
+	tests/unit/test_http_proxy_header \
 	tests/unit/test_http_range \
 	tests/unit/test_http_target \
 	tests/unit/test_http_text

@@ -126,6 +126,23 @@ static void test_everything_given(void **state)
 	conf_free(c);
 }
 
+/* [http] may stand behind the listeners that need it. */
+static void test_proxy_protocol(void **state)
+{
+	struct conf *c = load("[listen:a]\nproxy_protocol = yes\n" SOURCE
+			      "[listen:b]\naddress = *:1\n"
+			      "[http]\ntrusted = 10.0.0.0/8  ::1 private\n");
+
+	(void)state;
+	assert_string_equal(c->http.trusted, "10.0.0.0/8  ::1 private");
+	assert_true(c->listens[0].proxy_protocol);
+	assert_false(c->listens[1].proxy_protocol);
+	conf_free(c);
+	c = load("[listen:a]\nproxy_protocol = no\n" SOURCE);
+	assert_string_equal(c->http.trusted, "");
+	conf_free(c);
+}
+
 static void test_words_are_enums(void **state)
 {
 	static const struct {
@@ -247,6 +264,16 @@ static const struct {
 	{ "[listen:a]\n[listen:b]\n", 2, "that of [listen:a] already" },
 	{ "[listen:a]\naddress = [::1]:80\n[listen:b]\naddress = [0::1]:80\n", 4,
 	  "that of [listen:a] already" },
+	/* who is trusted */
+	{ "[http]\ntrusted = loopback 10.0.0.1/8 x\n[main]\n", 2,
+	  "[http] trusted = loopback 10.0.0.1/8 x: 10.0.0.1/8: has bits set" },
+	{ "[http]\ntrusted = 10.0.0.0/8, ::1\n", 2, "10.0.0.0/8,: its /BITS" },
+	{ "[http]\n\ntrusted = localhost\n", 3, "localhost: is neither" },
+	{ "[listen:a]\naddress = *:1\nproxy_protocol = yes\n[listen:b]\n"
+	  "proxy_protocol = yes\n" SOURCE, 3, "needs [http] trusted" },
+	{ "[http]\ntrusted =\n[listen:a]\n[listen:b]\naddress = *:1\n"
+	  "proxy_protocol = yes\n" SOURCE, 6, "needs [http] trusted" },
+	{ "[listen:a]\nproxy_protocol = maybe\n", 2, "maybe" },
 	{ NO_URL, 1, "needs a url" },
 	{ NO_URL "allow_private = yes\n[main]\n", 1, "needs a url" },
 	{ NO_URL "url =\n", 2, "must not be empty" },
@@ -607,6 +634,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_everything_given),
+		cmocka_unit_test(test_proxy_protocol),
 		cmocka_unit_test(test_words_are_enums),
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_nul_byte),

@@ -68,12 +68,14 @@ static inline uint8_t rig_byte(uint64_t off)
 
 static inline void rig_start_worker(struct rig *r)
 {
+	static const uint32_t first = 0;
 	struct child self = {
 		.conf = r->conf,
 		.seg = r->seg,
 		.ipc = &r->ipc,
 		.slot = 0,
 		.listen_fds = &r->listen_fd,
+		.listen_nos = &first,
 		.listen_count = 1,
 		.admin_fd = -1,
 	};
