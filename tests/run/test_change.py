@@ -130,6 +130,7 @@ def test_stored_old_version_is_finished(server, thing):
     slow.close()
 
 
+@pytest.mark.alone
 def test_changes_all_the_time(server, thing):
     obj = thing(MIB, rate=4 * MIB, cut_after=300_000)
     seeds = {obj.seed: obj.size}

@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 import client
 import harness
 
@@ -81,6 +83,7 @@ class Viewers:
                 self.faults.append("a client is stuck")
 
 
+@pytest.mark.alone
 def test_chaos(make, origin):
     server = make(origin, transport="h2", main={"workers": 2, "log_level": "info"},
                   cache={"size": "16M", "chunk": "512K"},

@@ -246,6 +246,7 @@ def test_expect_does_not_hang(server):
         assert res.status in (200, 417)
 
 
+@pytest.mark.alone
 def test_aborts_of_all_kinds(server, thing):
     """Clients that go at any moment harm nobody else."""
     obj = thing(2 << 20, rate=8 << 20)

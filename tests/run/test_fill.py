@@ -82,6 +82,7 @@ def test_read_along_in_another_worker(server, thing):
     assert obj.body_bytes == obj.size
 
 
+@pytest.mark.alone
 def test_seek_while_filling(server, thing):
     obj = thing(20 * MIB, rate=MIB, delay=0.2)
     first = server.connect()
