@@ -554,6 +554,7 @@ static void open_single(struct load *ld, enum option_section section)
 		[SECTION_prefetch] = &ld->conf->prefetch,
 		[SECTION_resolver] = &ld->conf->resolver,
 		[SECTION_upstream] = &ld->conf->upstream,
+		[SECTION_websocket] = &ld->conf->websocket,
 	};
 
 	if (ld->given_in_line[section] != 0) {
@@ -582,7 +583,7 @@ static void open_section(struct load *ld, char *head)
 		blame(ld, ld->line,
 		      "no section is called [%s]: there are [main], [http], "
 		      "[cache], [prefetch], [resolver], [upstream], "
-		      "[listen:NAME] and [source:NAME]",
+		      "[websocket], [listen:NAME] and [source:NAME]",
 		      head);
 	} else if (section_is_named((enum option_section)n) && name == NULL) {
 		blame(ld, ld->line, "[%s] needs a name, e.g. [%s:a]", head,
@@ -779,6 +780,8 @@ static int make_defaults(struct conf **out)
 		rc = set_defaults(SECTION_resolver, &conf->resolver);
 	if (rc == 0)
 		rc = set_defaults(SECTION_upstream, &conf->upstream);
+	if (rc == 0)
+		rc = set_defaults(SECTION_websocket, &conf->websocket);
 	if (rc < 0)
 		conf_free(conf);
 	else
@@ -856,6 +859,7 @@ void conf_free(struct conf *conf)
 	option_free_all(SECTION_prefetch, &conf->prefetch);
 	option_free_all(SECTION_resolver, &conf->resolver);
 	option_free_all(SECTION_upstream, &conf->upstream);
+	option_free_all(SECTION_websocket, &conf->websocket);
 	for (size_t i = 0; i < conf->listen_count; i++) {
 		option_free_all(SECTION_listen, &conf->listens[i]);
 		free(conf->listens[i].name);
@@ -895,6 +899,8 @@ static const void *single_values(const struct conf *conf,
 		return &conf->resolver;
 	case SECTION_upstream:
 		return &conf->upstream;
+	case SECTION_websocket:
+		return &conf->websocket;
 	default:
 		return NULL;
 	}
@@ -962,6 +968,7 @@ int conf_dump(const struct conf *conf, FILE *to)
 	dump_section(SECTION_prefetch, NULL, &conf->prefetch, to);
 	dump_section(SECTION_resolver, NULL, &conf->resolver, to);
 	dump_section(SECTION_upstream, NULL, &conf->upstream, to);
+	dump_section(SECTION_websocket, NULL, &conf->websocket, to);
 	for (size_t i = 0; i < conf->listen_count; i++)
 		dump_section(SECTION_listen, conf->listens[i].name,
 			     &conf->listens[i], to);

@@ -50,15 +50,16 @@ enum conf_order {
 };
 
 /* Which rows conf/options.def gives. */
-#define OPTIONS_MAIN     1
-#define OPTIONS_HTTP     2
-#define OPTIONS_CACHE    4
-#define OPTIONS_UPSTREAM 8
-#define OPTIONS_LISTEN   16
-#define OPTIONS_SOURCE   32
-#define OPTIONS_PREFETCH 64
-#define OPTIONS_RESOLVER 128
-#define OPTIONS_ALL      255
+#define OPTIONS_MAIN      1
+#define OPTIONS_HTTP      2
+#define OPTIONS_CACHE     4
+#define OPTIONS_UPSTREAM  8
+#define OPTIONS_LISTEN    16
+#define OPTIONS_SOURCE    32
+#define OPTIONS_PREFETCH  64
+#define OPTIONS_RESOLVER  128
+#define OPTIONS_WEBSOCKET 256
+#define OPTIONS_ALL       511
 
 #define CONF_FIELD_BYTES(name)  uint64_t name;
 #define CONF_FIELD_TIME(name)   uint64_t name;
@@ -106,6 +107,12 @@ struct conf_upstream {
 #include "conf/options.def"
 };
 
+struct conf_websocket {
+#define OPTIONS_OF OPTIONS_WEBSOCKET
+#define OPT        CONF_FIELD
+#include "conf/options.def"
+};
+
 struct conf_listen {
 	char *name;
 #define OPTIONS_OF OPTIONS_LISTEN
@@ -127,6 +134,7 @@ struct conf {
 	struct conf_prefetch prefetch;
 	struct conf_resolver resolver;
 	struct conf_upstream upstream;
+	struct conf_websocket websocket;
 	struct conf_listen *listens; /* at least one */
 	size_t listen_count;
 	struct conf_source *sources; /* at least one; in the file's order */

@@ -48,6 +48,7 @@ static const struct {
 	[SECTION_prefetch] = { "prefetch", false },
 	[SECTION_resolver] = { "resolver", false },
 	[SECTION_upstream] = { "upstream", false },
+	[SECTION_websocket] = { "websocket", false },
 	[SECTION_listen] = { "listen", true },
 	[SECTION_source] = { "source", true },
 };

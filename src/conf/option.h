@@ -20,6 +20,7 @@ enum option_section {
 	SECTION_prefetch,
 	SECTION_resolver,
 	SECTION_upstream,
+	SECTION_websocket,
 	SECTION_listen,
 	SECTION_source,
 	SECTION_COUNT

@@ -63,6 +63,8 @@ static void conn_close(struct conn *c)
 	if (c->on_ready)
 		TAILQ_REMOVE(&host->ready, c, ready_link);
 	conn_set_timer(c, CONN_TIMER_NONE, false);
+	if (c->wire.tls != NULL && !tls_is_open(c->wire.tls))
+		stat_add(host->stats, STAT_tls_failed, 1);
 	TAILQ_REMOVE(&host->all, c, all_link);
 	event_del(&c->event);
 	wire_fini(&c->wire);
@@ -510,6 +512,8 @@ int conn_open(struct conn_host *host, int fd,
 		return -ENOMEM;
 	}
 	wire_init(&c->wire, fd, own);
+	if (own != NULL)
+		stat_add(host->stats, STAT_connections_tls, 1);
 	c->sink.ops = &conn_sink_ops;
 	c->host = host;
 	c->timer = CONN_TIMER_NONE;

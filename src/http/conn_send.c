@@ -138,7 +138,8 @@ static int conn_bytes(struct sink *sink, const void *bytes, size_t count)
 	}
 	body_sent(c, count);
 	return send_text(c, bytes, count,
-			 c->body_left > 0 && c->framing == FRAMING_LENGTH);
+			 sink->more || (c->body_left > 0 &&
+					c->framing == FRAMING_LENGTH));
 }
 
 /* May file bytes be sent now, and how many?  0 = push-back. */

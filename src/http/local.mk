@@ -6,8 +6,10 @@ libreelcache_a_SOURCES += \
 	src/http/h2_inner.h src/http/h2_request.c src/http/h2_stream.c \
 	src/http/sink.h \
 	src/http/tls.c src/http/tls.h \
+	src/http/websocket.c src/http/websocket.h \
 	src/http/wire.c src/http/wire.h
 libreelcache_a_SOURCES += \
+	src/http/base64.c src/http/base64.h \
 	src/http/cache_control.c src/http/cache_control.h \
 	src/http/cache_status.c src/http/cache_status.h \
 	src/http/conditional.c src/http/conditional.h \

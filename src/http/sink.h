@@ -83,7 +83,8 @@ struct sink_ops {
 	/* SINK_PEER_BYTES of address. */
 	const uint8_t *(*peer)(const struct sink *sink);
 
-	/* Before head(); SINK_MEDIA is what it is without. */
+	/* Before head(), of a duplex at any time; SINK_MEDIA is what it is
+	 * without. */
 	void (*hurry)(struct sink *sink, enum sink_urgency urgency);
 };
 
@@ -102,6 +103,7 @@ struct sink {
 	const struct sink_ops *ops;
 	const struct sink_source_ops *source_ops; /* set by the source before */
 	void *source;                             /* it returns unfinished */
+	bool more; /* of bytes(): file() follows at once; the source's */
 };
 
 #endif

@@ -19,6 +19,7 @@
 
 #define DESK_COMMON_BYTES 1536u
 
+struct controls;
 struct resolutions;
 struct queries;
 struct resolving;
@@ -38,6 +39,7 @@ struct desk {
 	struct web *web;                 /* NULL = none */
 	struct serves *serves;           /* media responses: worker/serve.c */
 	struct queries *queries;         /* worker/query.c */
+	struct controls *controls;       /* WebSockets: worker/control.c */
 	struct resolving *resolving;     /* asks: worker/resolving.c */
 	struct resolutions *resolutions; /* NULL until it is needed */
 	uint32_t slot;

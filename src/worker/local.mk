@@ -3,7 +3,11 @@ libreelcache_a_SOURCES += \
 	src/worker/access_log.c src/worker/access_log.h \
 	src/worker/answer.c src/worker/answer.h \
 	src/worker/choice.c src/worker/choice.h \
+	src/worker/chunks.c src/worker/controls.h \
+	src/worker/control.c src/worker/control.h \
+	src/worker/control_parse.c src/worker/control_parse.h \
 	src/worker/desk.c src/worker/desk.h \
+	src/worker/exchange.c \
 	src/worker/file.c src/worker/file.h \
 	src/worker/kept.c src/worker/kept.h \
 	src/worker/limits.c src/worker/limits.h \

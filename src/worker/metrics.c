@@ -60,16 +60,19 @@ static uint64_t sum_stat(const struct segment *seg, unsigned no, bool gauge)
 	return sum;
 }
 
+static bool is_gauge(unsigned no)
+{
+	return strcmp(stats[no].type, "gauge") == 0;
+}
+
 static void put_stats(struct text *t, const struct segment *seg)
 {
 	for (unsigned no = 0; no < STAT_COUNT; no++) {
-		bool gauge = strcmp(stats[no].type, "gauge") == 0;
-
 		put(t,
 		    "# HELP reelcache_%s %s\n# TYPE reelcache_%s %s\n"
 		    "reelcache_%s %" PRIu64 "\n",
 		    stats[no].name, stats[no].help, stats[no].name,
-		    stats[no].type, stats[no].name, sum_stat(seg, no, gauge));
+		    stats[no].type, stats[no].name, sum_stat(seg, no, is_gauge(no)));
 	}
 }
 
@@ -121,6 +124,16 @@ static void put_processes(struct text *t, const struct segment *seg)
 	    "# TYPE reelcache_restarts counter\n"
 	    "reelcache_restarts %" PRIu64 "\n",
 	    workers, restarts);
+}
+
+void metrics_json(const struct segment *seg, struct json *j)
+{
+	json_object(j);
+	for (unsigned no = 0; no < STAT_COUNT; no++) {
+		json_key(j, stats[no].name);
+		json_u64(j, sum_stat(seg, no, is_gauge(no)));
+	}
+	json_object_end(j);
 }
 
 int metrics_format(const struct segment *seg, char *dst, size_t dst_bytes,

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#include "http/json.h"
 #include "shm/segment.h"
 #include "util/base.h"
 
@@ -18,5 +19,8 @@
  * run.  0 and the text's length, or -ENOSPC. */
 int metrics_format(const struct segment *seg, char *dst, size_t dst_bytes,
 		   size_t *used) MUSTCHECK;
+
+/* The counters and gauges alone, as a JSON object. */
+void metrics_json(const struct segment *seg, struct json *j);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "worker/answer.h"
+#include "worker/control.h"
 #include "worker/locate.h"
 #include "worker/metrics.h"
 #include "worker/query.h"
@@ -152,6 +153,8 @@ void routes_serve(struct desk *desk, struct sink *sink, const struct head *head)
 		text(desk, sink, head, 200, "ok\n");
 	else if (slice_is(path, "/readyz"))
 		serve_ready(desk, sink, head);
+	else if (slice_is(path, "/ws"))
+		control_serve(desk, sink, head);
 	else if (slice_is(path, "/metrics"))
 		serve_metrics(desk, sink, head);
 	else if (!web_serve(desk, sink, head, path))

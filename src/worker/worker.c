@@ -20,6 +20,7 @@
 #include "util/networks.h"
 #include "worker/access_log.h"
 #include "worker/answer.h"
+#include "worker/control.h"
 #include "worker/desk.h"
 #include "worker/limits.h"
 #include "worker/query.h"
@@ -288,6 +289,7 @@ static void drain(struct worker *w)
 		close(w->self->listen_fds[i]);
 	}
 	lobby_drain(&w->lobby);
+	control_drain(&w->desk);
 	conn_host_drain(&w->host);
 }
 
@@ -327,6 +329,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	lobby_tick(&w->lobby, now_ms);
 	conn_tick(&w->host);
 	serve_tick(&w->desk);
+	control_tick(&w->desk);
 	resolving_tick(&w->desk);
 	query_tick(&w->desk);
 	if (w->paused && !w->host.draining)
@@ -557,6 +560,7 @@ static void close_all(struct worker *w)
 	lobby_fini(&w->lobby);
 	if (w->desk.queries != NULL) /* the last one to be made */
 		conn_host_fini(&w->host);
+	control_fini(&w->desk);
 	serve_fini(&w->desk);
 	resolving_fini(&w->desk);
 	query_fini(&w->desk);
@@ -599,6 +603,8 @@ static int open_all(struct worker *w)
 	rc = serve_init(&w->desk);
 	if (rc == 0)
 		rc = resolving_init(&w->desk);
+	if (rc == 0)
+		rc = control_init(&w->desk);
 	if (rc == 0)
 		rc = query_init(&w->desk);
 	if (rc < 0)

@@ -18,11 +18,11 @@ FLAGS = [
 ]
 
 
-def start(profile, **logs):
+def start(profile, flags=(), **logs):
     """A browser as if on a machine of its own; who calls quits it."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for flag in FLAGS + [f"--user-data-dir={profile}"]:
+    for flag in [*FLAGS, *flags, f"--user-data-dir={profile}"]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", **logs})
     driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"),

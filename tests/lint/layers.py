@@ -16,7 +16,8 @@ SRC = pathlib.Path(os.environ.get("REEL_SRCDIR", ".")) / "src"
 KEPT = {
     "lmdb.h": {"store"},
     "ini.h": {"conf"},
-    "json-c/json.h": {"ctl", "resolver"},
+    "json-c/json.h": {"ctl", "resolver", "worker"},
+    "wslay/wslay.h": {"http"},
     "libdeflate.h": {"store", "http", "util"},
 }
 CURL = {"upstream", "ctl"}
