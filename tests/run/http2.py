@@ -281,8 +281,8 @@ class Connection:
         kind = type(event)
         if kind is h2.events.ConnectionTerminated:
             self.goaway = (event.error_code, event.last_stream_id)
-            for stream in self.streams.values():
-                if stream.number > event.last_stream_id and stream.error is None:
+            for number, stream in self.streams.items():
+                if number > event.last_stream_id and stream.error is None:
                     stream.error = h2.errors.ErrorCodes.REFUSED_STREAM
         elif kind is h2.events.PingAckReceived:
             self.pings.append(event.ping_data)

@@ -15,7 +15,8 @@ pid {folder}/pid;
 error_log {folder}/error.log info;
 events {{ worker_connections 256; }}
 http {{
-    log_format short '$server_protocol $status $request_method $uri $bytes_sent';
+    log_format short
+        '$server_protocol $status $request_method $uri $bytes_sent';
     access_log {folder}/access.log short;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
