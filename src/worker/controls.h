@@ -19,7 +19,7 @@
 #define CONTROL_REQUESTS   32u /* under way at a time on one WebSocket */
 #define CONTROL_CHUNKS     16u /* of chunks, besides those */
 #define CONTROL_HEAD_BYTES 8192u
-#define CHUNK_FRAME_FAST   (256u * 1024u) /* payload of a binary message */
+#define CHUNK_FRAME_FAST   (1024u * 1024u) /* payload of a binary message */
 #define CHUNK_FRAME_SLOW   (64u * 1024u)  /* to a client that was waited for */
 #define CHUNK_BASE64_BYTES (48u * 1024u)
 

@@ -7,6 +7,8 @@ once per server and protocol before anything is measured; h2load then checks
 lengths and status.  Rounds interleave; medians are compared.
 """
 
+import base64
+import hashlib
 import os
 import re
 import socket
@@ -38,6 +40,17 @@ def make_certificate(folder):
         check=True, stderr=subprocess.DEVNULL)
     os.chmod(key, 0o644)
     return certificate, key
+
+
+def public_key_hash(certificate):
+    """By which Chromium is told to trust it."""
+    public = subprocess.run(
+        ["openssl", "x509", "-in", certificate, "-pubkey", "-noout"],
+        check=True, stdout=subprocess.PIPE).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"],
+                         input=public, check=True,
+                         stdout=subprocess.PIPE).stdout
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
 class Nginx(bench.Nginx):

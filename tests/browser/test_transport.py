@@ -4,50 +4,29 @@ What the browser says of itself is not believed: the server counts its
 connections and requests.
 """
 
-import base64
 import hashlib
 import os
-import subprocess
 import urllib.request
 
 import pytest
 
 import bench
+import bench_transport
 import chromium
 import conftest
-
-
-def make_certificate(folder):
-    """(certificate, key, what Chromium wants to know of it)"""
-    certificate = os.path.join(folder, "server.pem")
-    key = os.path.join(folder, "server.key")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out",
-         certificate, "-days", "30", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        check=True, stderr=subprocess.DEVNULL)
-    public = subprocess.run(
-        ["openssl", "x509", "-in", certificate, "-pubkey", "-noout"],
-        check=True, stdout=subprocess.PIPE).stdout
-    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"],
-                         input=public, check=True,
-                         stdout=subprocess.PIPE).stdout
-    return certificate, key, base64.b64encode(
-        hashlib.sha256(der).digest()).decode()
 
 
 @pytest.fixture
 def secure(tmp_path, origin):
     """reelcache with the plain page, in clear and over TLS."""
-    certificate, key, known = make_certificate(str(tmp_path))
+    certificate, key = bench_transport.make_certificate(str(tmp_path))
     port = bench.free_port()
     running = bench.Reelcache(str(tmp_path), origin.port, extra={
         "http": {"web": os.path.join(conftest.HERE, "page")},
         "listen:tls": {"address": f"127.0.0.1:{port}", "tls": "yes",
                        "certificate": certificate, "key": key}}).start()
     running.tls_port = port
-    running.known = known
+    running.known = bench_transport.public_key_hash(certificate)
     yield running
     running.stop()
     words = running.words()

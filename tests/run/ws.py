@@ -109,7 +109,7 @@ class Http2:
     """A stream of a connection of HTTP/2 in clear (RFC 8441)."""
 
     def __init__(self, port, path="/ws", headers=(), timeout=15, rcvbuf=None,
-                 protocol=PROTOCOL, window=None):
+                 protocol=PROTOCOL):
         self.socket = socket.socket()
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -120,8 +120,13 @@ class Http2:
             h2.config.H2Configuration(client_side=True,
                                       header_encoding="utf-8",
                                       validate_outbound_headers=False))
+        # a GOAWAY is no end (RFC 9113 section 6.8), the library thinks
+        state = h2.connection.ConnectionState.CLIENT_OPEN
+        machine = self.h2.state_machine
+        machine._transitions = dict(machine._transitions)
+        machine._transitions[
+            state, h2.connection.ConnectionInputs.RECV_GOAWAY] = (None, state)
         self.h2.initiate_connection()
-        self.window = window
         self.open = {}     # stream: its bytes, None at the end
         self.answers = {}  # stream: its head
         self.data = b""
@@ -131,6 +136,7 @@ class Http2:
         self.flush()
         code = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
         while self.h2.remote_settings.get(code, 0) != 1:
+            assert not self.ended
             self.read()
         self.stream = self.h2.get_next_available_stream_id()
         fields = [(":method", "CONNECT"), (":protocol", "websocket"),
@@ -140,12 +146,14 @@ class Http2:
         if protocol:
             fields.append(("sec-websocket-protocol", protocol))
         own = {k.lower(): v for k, v in dict(headers).items()}
-        fields = [f for f in fields if f[0] not in own]
-        fields += [(k, v) for k, v in own.items() if v is not None]
+        fields = [(k, own.pop(k, v)) for k, v in fields]
+        fields = [f for f in fields if f[1] is not None]
+        fields += own.items()
         self.open[self.stream] = b""
         self.h2.send_headers(self.stream, fields)
         self.flush()
         while self.stream not in self.answers:
+            assert not self.ended, "no answer"
             self.read()
         self.headers = self.answers[self.stream]
         self.status = int(self.headers[":status"])
@@ -170,6 +178,7 @@ class Http2:
 
     def body(self, number):
         while (number, "end") not in self.answers:
+            assert not self.ended
             self.read()
         return self.open[number]
 
@@ -205,6 +214,8 @@ class Http2:
         while data:
             room = min(self.h2.local_flow_control_window(self.stream),
                        self.h2.max_outbound_frame_size)
+            if self.ended:
+                raise BrokenPipeError
             if room == 0:
                 self.read()
                 continue
