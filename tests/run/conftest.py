@@ -47,9 +47,8 @@ def _transports_of(test):
 def pytest_generate_tests(metafunc):
     """One body for every transport of the file's TRANSPORTS."""
     names = _transports_of(metafunc)
-    if names and "transport" in metafunc.fixturenames:
-        metafunc.parametrize("transport", names, indirect=True,
-                             scope="module")
+    if names and "over" in metafunc.fixturenames:
+        metafunc.parametrize("over", names, indirect=True, scope="module")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,15 +58,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"shared_origin", "make_shared"} & set(item.fixturenames):
             params = getattr(item, "callspec", None)
-            transport = params.params.get("transport", "") if params else ""
+            over = params.params.get("over", "") if params else ""
             item.add_marker(pytest.mark.xdist_group(
-                f"{item.module.__name__}-{transport}"))
+                f"{item.module.__name__}-{over}"))
 
 
 @pytest.fixture(scope="module")
-def transport(request):
-    """How clients of this test talk to the server; HTTP/1.1 in clear when
-    its file does not say anything."""
+def over(request):
+    """The transport: how clients of this test talk to the server; HTTP/1.1 in
+    clear when its file does not say anything."""
     name = getattr(request, "param", "h1")
     if name in client.ENCRYPTED:
         certificate.session()  # before a test forks
@@ -129,9 +128,9 @@ def _folder():
     return tempfile.mkdtemp(prefix="reel-run-")
 
 
-def _factory(request, transport):
+def _factory(request, over):
     folder = _folder()
-    factory = Factory(request, folder, transport)
+    factory = Factory(request, folder, over)
     try:
         yield factory
         factory.close()
@@ -143,14 +142,14 @@ def _factory(request, transport):
 
 
 @pytest.fixture
-def make(request, transport):
+def make(request, over):
     """make(origin, main={...}, ...): a server, not started."""
-    yield from _factory(request, transport)
+    yield from _factory(request, over)
 
 
 @pytest.fixture(scope="module")
-def make_shared(request, transport):
-    yield from _factory(request, transport)
+def make_shared(request, over):
+    yield from _factory(request, over)
 
 
 @pytest.fixture(scope="module")

@@ -67,19 +67,19 @@ def peer(tmp_path_factory, shared_origin):
 
 
 @pytest.fixture
-def fetch(peer, transport):
+def fetch(peer, over):
     def fetch(target, **options):
-        return client.fetch(peer.port[transport], target,
-                            transport=transport, **options)
+        return client.fetch(peer.port[over], target, transport=over,
+                            **options)
     return fetch
 
 
 @pytest.fixture
-def connect(peer, transport):
+def connect(peer, over):
     made = []
 
     def connect(**options):
-        made.append(client.connect(peer.port[transport], transport=transport,
+        made.append(client.connect(peer.port[over], transport=over,
                                    **options))
         return made[-1]
     yield connect
@@ -87,14 +87,14 @@ def connect(peer, transport):
         conn.close()
 
 
-def test_bytes(peer, fetch, transport):
+def test_bytes(peer, fetch, over):
     for name, data in peer.data.items():
         res = fetch(f"/{name}")
         assert (res.status, res.whole) == (200, True)
         assert res.body == data
         assert res.headers["content-length"] == str(len(data))
         assert 0 < res.head_after <= res.total
-    protocol = {"h1": "HTTP/1.1", "https": "HTTP/1.1"}.get(transport, "HTTP/2")
+    protocol = {"h1": "HTTP/1.1", "https": "HTTP/1.1"}.get(over, "HTTP/2")
     assert res.version == protocol
     logged = {entry[0] for entry in harness.until(peer.asked, "it is logged")}
     assert any(entry.startswith(protocol) for entry in logged)
@@ -185,9 +185,9 @@ def test_pauses_are_measured(shared_origin, fetch):
     assert 0.4 <= res.longest_pause <= res.total
 
 
-def test_slow_reading_pushes_back(shared_origin, fetch, transport):
+def test_slow_reading_pushes_back(shared_origin, fetch, over):
     """What is not read is not sent either, beyond what fits in between."""
-    obj = shared_origin.add(f"slow-{transport}", 64 * MIB)
+    obj = shared_origin.add(f"slow-{over}", 64 * MIB)
     begun = time.monotonic()
     res = fetch(f"/o/{obj.name}", rate=MIB // 4, stop_after=MIB // 2,
                 receive_buffer=16384)
@@ -216,7 +216,7 @@ def test_the_other_side_closes(peer, connect):
 # --- TLS
 
 @pytest.mark.transports("https", "h2")
-def test_certificates_are_verified(tmp_path, transport):
+def test_certificates_are_verified(tmp_path, over):
     """By chain and by name."""
     pair = certificate.session()
     stranger = certificate.Certificate(tmp_path, "stranger",
@@ -232,7 +232,7 @@ def test_certificates_are_verified(tmp_path, transport):
                     ssl_certificate_key {wrong.key};
                 }}""", [port]):
             with pytest.raises(ssl.SSLCertVerificationError):
-                client.fetch(port, "/small", transport=transport)
+                client.fetch(port, "/small", transport=over)
 
 
 @pytest.mark.transports("h2")
@@ -243,7 +243,7 @@ def test_protocol_is_agreed_upon(peer):
 
 @pytest.mark.parametrize("orderly", [True, False])
 @pytest.mark.transports("https")
-def test_end_without_close_notify(transport, orderly):
+def test_end_without_close_notify(over, orderly):
     pair = certificate.session().server
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pair.cert, pair.key)
@@ -257,7 +257,7 @@ def test_end_without_close_notify(transport, orderly):
             conn.sendall(b"HTTP/1.1 200 OK\r\n\r\nsome bytes")
             (conn.unwrap() if orderly else conn).close()
         threading.Thread(target=serve, daemon=True).start()
-        conn = client.connect(listener.getsockname()[1], transport=transport)
+        conn = client.connect(listener.getsockname()[1], transport=over)
         conn.ask("/")
         res = conn.response()
         conn.close()
@@ -305,9 +305,9 @@ def test_several_streams(peer, connect):
 
 
 @pytest.mark.transports("h2", "h2c")
-def test_reset_gives_up_the_request_only(peer, transport):
+def test_reset_gives_up_the_request_only(peer, over):
     standing = []
-    conn = client.connect(peer.port[transport], transport=transport,
+    conn = client.connect(peer.port[over], transport=over,
                           standing=standing)
     before = len(peer.sent("/long"))
     conn.ask("/long")
@@ -324,9 +324,9 @@ def test_reset_gives_up_the_request_only(peer, transport):
 
 
 @pytest.mark.transports("h2", "h2c")
-def test_goaway_lets_streams_end(peer, transport):
+def test_goaway_lets_streams_end(peer, over):
     """nginx closes after so many requests, but serves what it has taken."""
-    conn = client.connect(peer.port[f"few_{transport}"], transport=transport)
+    conn = client.connect(peer.port[f"few_{over}"], transport=over)
     streams = [conn.open("/film") for _ in range(2)]
     for stream in streams:
         res = stream.response()
