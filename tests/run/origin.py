@@ -282,9 +282,9 @@ class Origin:
                              daemon=True).start()
 
     def _serve(self, conn):
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         buffer = b""
         try:
+            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self.closing.is_set():
                 while b"\r\n\r\n" not in buffer:
                     got = conn.recv(16384)
