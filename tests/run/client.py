@@ -1,69 +1,90 @@
-"""A client on a raw socket: sends what it is told, measures what comes."""
-import dataclasses
+"""Clients that send what they are told and measure what comes.
+
+connect() and fetch() speak over a transport:
+
+    h1     HTTP/1.1 in clear
+    https  HTTP/1.1 over TLS
+    h2     HTTP/2 over TLS
+    h2c    HTTP/2 in clear, with prior knowledge
+"""
 import re
 import socket
+import ssl
 import struct
 import time
 
+import certificate
 import content
+import http2
+import response
+from response import TIMEOUT, Cut, Headers, Response
 
-TIMEOUT = 30
-
-
-class Cut(Exception):
-    """The connection ended before the response did."""
-
-
-class Headers(dict):
-    """Names in lower case; a repeated field is joined by a comma."""
-
-    def __missing__(self, _):
-        return None
+TRANSPORTS = ("h1", "https", "h2", "h2c")
+ENCRYPTED = ("https", "h2")
 
 
-@dataclasses.dataclass
-class Response:
-    version: str
-    status: int
-    reason: str
-    headers: Headers
-    body: bytes = b""
-    whole: bool = True        # False: cut before its end
-    asked_at: float = 0.0
-    head_after: float = 0.0   # seconds
-    first_byte_after: float = 0.0
-    total: float = 0.0
-    longest_pause: float = 0.0
-    raw_head: bytes = b""
-
-    @property
-    def content_range(self):
-        """(start, end, size); size None when it is not told."""
-        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)",
-                             self.headers["content-range"])
-        start, last, size = match.groups()
-        return int(start), int(last) + 1, None if size == "*" else int(size)
-
-    @property
-    def cache_status(self):
-        return self.headers["cache-status"]
+def _encrypt(sock, protocol):
+    try:
+        return certificate.context(protocol).wrap_socket(
+            sock, server_hostname=certificate.SERVER,
+            suppress_ragged_eofs=False)
+    except ssl.SSLError as fault:
+        # as without TLS
+        if isinstance(fault, ssl.SSLEOFError) or \
+                fault.reason == "UNEXPECTED_EOF_WHILE_READING":
+            raise ConnectionResetError("in the handshake") from fault
+        raise
 
 
-class Connection:
-    def __init__(self, port, host="127.0.0.1", receive_buffer=None,
-                 timeout=TIMEOUT, source=None):
-        self.sock = socket.socket(
-            socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _open(port, host, receive_buffer, timeout, source, protocol):
+    """A connected socket; with TLS when there is a protocol to offer."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
         if receive_buffer is not None:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
-                                 receive_buffer)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
+                            receive_buffer)
         if source is not None:
-            self.sock.bind((source, 0))
-        self.sock.settimeout(timeout)
-        self.sock.connect((host, port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.bind((source, 0))
+        sock.settimeout(timeout)
+        sock.connect((host, port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if protocol is not None:
+            sock = _encrypt(sock, protocol)
+            agreed = sock.selected_alpn_protocol()
+            assert agreed == protocol, f"{agreed} instead of {protocol}"
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def connect(port, host="127.0.0.1", receive_buffer=None, timeout=TIMEOUT,
+            source=None, transport="h1", standing=None, window=None):
+    """window, standing: see http2.Connection; a small receive_buffer makes a
+    small window."""
+    assert transport in TRANSPORTS, transport
+    if transport in ("h1", "https"):
+        return Connection(port, host, receive_buffer, timeout, source,
+                          tls=transport == "https")
+    sock = _open(port, host, receive_buffer, timeout, source,
+                 "h2" if transport == "h2" else None)
+    if window is None:
+        window = http2.WINDOW if receive_buffer is None else \
+            max(receive_buffer, 16384)
+    return http2.Connection(sock, timeout, window,
+                            "https" if transport == "h2" else "http", standing)
+
+
+class Connection(response.Reader):
+    """HTTP/1.1, on a socket that a test may also send anything to."""
+
+    def __init__(self, port, host="127.0.0.1", receive_buffer=None,
+                 timeout=TIMEOUT, source=None, tls=False):
+        self.timeout = timeout
+        self.sock = _open(port, host, receive_buffer, timeout, source,
+                          "http/1.1" if tls else None)
         self.buffer = bytearray()
-        self.pauses_from = 0.0
+        self.orderly = True  # its end, if it came
 
     def __enter__(self):
         return self
@@ -82,7 +103,7 @@ class Connection:
     def send(self, data):
         if isinstance(data, str):
             data = data.encode("latin-1")
-        self.sock.sendall(data)
+        response.send(self.sock, data)
 
     def ask(self, target, headers=None, method="GET", **fields):
         """Sends a request, reads nothing."""
@@ -97,13 +118,14 @@ class Connection:
         self.asked_at = time.monotonic()
 
     def _fill(self):
-        """False: the other side has closed."""
-        try:
-            got = self.sock.recv(256 * 1024)
-        except (ConnectionResetError, BrokenPipeError):
-            return False
+        got, self.orderly = response.receive(self.sock)
         self.buffer += got
         return bool(got)
+
+    def drain(self):
+        """Until the other side closes."""
+        while self._fill():
+            pass
 
     def closed(self, timeout=5):
         """Does the other side close, sending nothing more?"""
@@ -115,9 +137,8 @@ class Connection:
         finally:
             self.sock.settimeout(TIMEOUT)
 
-    def head(self, asked_at=None):
-        """Reads a response's head."""
-        begun = asked_at or getattr(self, "asked_at", time.monotonic())
+    def head(self):
+        begun = self.asked_at or time.monotonic()
         while b"\r\n\r\n" not in self.buffer:
             if not self._fill():
                 raise Cut("no response")
@@ -129,128 +150,49 @@ class Connection:
         for field in fields:
             match = re.fullmatch(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?(.*)", field)
             assert match is not None, f"a broken field: {field!r}"
-            name, value = match.group(1).lower(), match.group(2)
-            headers[name] = f"{headers[name]}, {value}" if name in headers \
-                else value
+            headers.add(*match.groups())
         return Response(version, int(status), reason, headers,
                         asked_at=begun, raw_head=raw,
                         head_after=time.monotonic() - begun)
 
-    def read(self, count):
-        """Exactly count bytes, of a body without chunks."""
-        while len(self.buffer) < count:
-            if not self._fill():
-                raise Cut(f"{count - len(self.buffer)} bytes are missing")
-        data = bytes(self.buffer[:count])
-        del self.buffer[:count]
-        return data
-
-    def response(self, method="GET", rate=None, stop_after=None, check=None):
-        """A response with its body.  rate: read no faster, bytes a second.
-        stop_after: leave when so many bytes of the body came.  check(offset,
-        bytes): instead of keeping the body."""
-        res = self.head()
-        body = _Body(self, res, rate, stop_after, check)
-        if method == "HEAD" or res.status in (204, 304) or \
-                100 <= res.status < 200:
-            return res
-        try:
-            if (res.headers["transfer-encoding"] or "") == "chunked":
-                body.read_chunked()
-            elif res.headers["content-length"] is not None:
-                body.read_length(int(res.headers["content-length"]))
-            else:
-                body.read_to_close()
-        except Cut:
-            res.whole = False
-        body.done()
-        return res
-
-
-class _Left(Exception):
-    pass
-
-
-class _Body:
-    def __init__(self, conn, res, rate, stop_after, check):
-        self.conn, self.res, self.rate = conn, res, rate
-        self.stop_after, self.check = stop_after, check
-        self.count = 0
-        self.parts = []
-        self.last = time.monotonic()
-
-    def _take(self, count):
-        """Moves up to count bytes from the connection's buffer."""
-        if self.stop_after is not None:
-            count = min(count, self.stop_after - self.count)
-        buffer = self.conn.buffer
-        if not buffer and not self.conn._fill():
-            raise Cut("in the body")
-        now = time.monotonic()
-        if self.count == 0:
-            self.res.first_byte_after = now - self.res.asked_at
+    def _read_body(self, res, body):
+        if (res.headers["transfer-encoding"] or "") == "chunked":
+            self._read_chunked(body)
+        elif res.headers["content-length"] is not None:
+            self._read_length(body, int(res.headers["content-length"]))
         else:
-            self.res.longest_pause = max(self.res.longest_pause,
-                                         now - self.last)
-        data = bytes(buffer[:count])
-        del buffer[:count]
-        if self.check is not None:
-            self.check(self.count, data)
-        else:
-            self.parts.append(data)
-        self.count += len(data)
-        if self.rate is not None:
-            begun = self.res.asked_at + self.res.first_byte_after
-            time.sleep(max(0, begun + self.count / self.rate -
-                           time.monotonic()))
-        self.last = time.monotonic()
-        if self.stop_after is not None and self.count >= self.stop_after:
-            raise _Left
-        return len(data)
+            self._read_to_close(body)
 
-    def read_length(self, count):
-        try:
-            while count > 0:
-                count -= self._take(count)
-        except _Left:
-            pass
+    def _read_length(self, body, count):
+        while count > 0:
+            count -= body.take(count)
 
-    def read_chunked(self):
-        conn = self.conn
-        try:
-            while True:
-                while b"\r\n" not in conn.buffer:
-                    if not conn._fill():
-                        raise Cut("in a chunk's size")
-                line, _, rest = bytes(conn.buffer).partition(b"\r\n")
-                conn.buffer = bytearray(rest)
-                size = int(line, 16)
-                if size == 0:
-                    assert conn.read(2) == b"\r\n"
-                    return
-                while size > 0:
-                    size -= self._take(size)
-                assert conn.read(2) == b"\r\n"
-        except _Left:
-            pass
+    def _read_chunked(self, body):
+        while True:
+            while b"\r\n" not in self.buffer:
+                if not self._fill():
+                    raise Cut("in a chunk's size")
+            line, _, rest = bytes(self.buffer).partition(b"\r\n")
+            self.buffer = bytearray(rest)
+            size = int(line, 16)
+            self._read_length(body, size)
+            assert self.read(2) == b"\r\n"
+            if size == 0:
+                return
 
-    def read_to_close(self):
-        try:
-            while True:
-                self._take(1 << 30)
-        except (Cut, _Left):
-            pass
-
-    def done(self):
-        self.res.body = b"".join(self.parts)
-        self.res.total = time.monotonic() - self.res.asked_at
+    def _read_to_close(self, body):
+        while self.buffer or self._fill():
+            body.take(1 << 30)
+        if not self.orderly:
+            raise Cut("no end")
 
 
 def fetch(port, target, headers=None, method="GET", rate=None,
           stop_after=None, host="127.0.0.1", check=None, timeout=TIMEOUT,
-          receive_buffer=None, **fields):
+          receive_buffer=None, transport="h1", **fields):
     """One request on a connection of its own."""
-    with Connection(port, host, receive_buffer, timeout) as conn:
+    with connect(port, host, receive_buffer, timeout,
+                 transport=transport) as conn:
         conn.ask(target, headers, method, **fields)
         return conn.response(method, rate, stop_after, check)
 

@@ -7,6 +7,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import certificate  # noqa: E402
+import client  # noqa: E402
 import harness  # noqa: E402
 import origin as origins  # noqa: E402
 
@@ -25,6 +27,52 @@ def pytest_runtest_makereport(item, call):
                                     text[-LOG_SHOWN:]))
 
 
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "xdist_group(name): runs in one process with its like")
+    config.addinivalue_line(
+        "markers", "alone: measures times, or takes all of the processor, and "
+        "does not run beside other tests")
+    config.addinivalue_line(
+        "markers", "transports(*names): the test runs over these only, "
+        "instead of its file's TRANSPORTS")
+
+
+def _transports_of(test):
+    mark = test.definition.get_closest_marker("transports")
+    return mark.args if mark is not None else \
+        getattr(test.module, "TRANSPORTS", ())
+
+
+def pytest_generate_tests(metafunc):
+    """One body for every transport of the file's TRANSPORTS."""
+    names = _transports_of(metafunc)
+    if names and "over" in metafunc.fixturenames:
+        metafunc.parametrize("over", names, indirect=True, scope="module")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With pytest-xdist, --dist loadgroup: what shares a server stays in one
+    process, everything else goes where there is time."""
+    for item in items:
+        if {"shared_origin", "make_shared"} & set(item.fixturenames):
+            params = getattr(item, "callspec", None)
+            over = params.params.get("over", "") if params else ""
+            item.add_marker(pytest.mark.xdist_group(
+                f"{item.module.__name__}-{over}"))
+
+
+@pytest.fixture(scope="module")
+def over(request):
+    """The transport: how clients of this test talk to the server; HTTP/1.1 in
+    clear when its file does not say anything."""
+    name = getattr(request, "param", "h1")
+    if name in client.ENCRYPTED:
+        certificate.session()  # before a test forks
+    return name
+
+
 @pytest.fixture
 def origin():
     with origins.Origin() as one:
@@ -34,13 +82,15 @@ def origin():
 class Factory:
     """Makes servers for one test, or for all of a file."""
 
-    def __init__(self, request, folder):
+    def __init__(self, request, folder, transport):
         self.request = request
         self.folder = folder
+        self.transport = transport
         self.made = []
         self.known = request.module.__dict__.setdefault("_servers", [])
 
     def __call__(self, origin=None, **sections):
+        sections.setdefault("transport", self.transport)
         server = harness.Reelcache(
             os.path.join(self.folder, str(len(self.made))), origin, **sections)
         self.made.append(server)
@@ -78,9 +128,9 @@ def _folder():
     return tempfile.mkdtemp(prefix="reel-run-")
 
 
-def _factory(request):
+def _factory(request, over):
     folder = _folder()
-    factory = Factory(request, folder)
+    factory = Factory(request, folder, over)
     try:
         yield factory
         factory.close()
@@ -92,14 +142,14 @@ def _factory(request):
 
 
 @pytest.fixture
-def make(request):
+def make(request, over):
     """make(origin, main={...}, ...): a server, not started."""
-    yield from _factory(request)
+    yield from _factory(request, over)
 
 
 @pytest.fixture(scope="module")
-def make_shared(request):
-    yield from _factory(request)
+def make_shared(request, over):
+    yield from _factory(request, over)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import subprocess
 import threading
 import time
 
+import certificate
 import client
+import ports
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -48,11 +50,7 @@ def until(condition, what, seconds=10, step=0.01):
         time.sleep(step)
 
 
-def free_port(host="127.0.0.1"):
-    with socket.socket(socket.AF_INET6 if ":" in host else
-                       socket.AF_INET) as s:
-        s.bind((host, 0))
-        return s.getsockname()[1]
+free_port = ports.free
 
 
 def alive(pid):
@@ -150,9 +148,10 @@ def test_environment(report_path):
 class Reelcache:
     """An instance in a folder of its own."""
 
-    def __init__(self, folder, origin=None, **sections):
+    def __init__(self, folder, origin=None, transport="h1", **sections):
         """sections: conf of the form main={"workers": 2}; a colon in a
-        section's name is written as two underscores."""
+        section's name is written as two underscores.  transport: how get(),
+        fetch() and connect() talk to it."""
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         self.cache = os.path.join(self.folder, "cache")
@@ -163,6 +162,8 @@ class Reelcache:
         self.conf = os.path.join(self.folder, "reelcache.ini")
         self.reports = os.path.join(self.folder, "sanitizer")
         self.port = free_port()
+        self.transport = transport
+        self.standing = []  # connections on which a request was given up
         for path in (self.cache, self.scratch):
             os.makedirs(path, exist_ok=True)
         os.makedirs(self.reports, exist_ok=True)
@@ -185,6 +186,12 @@ class Reelcache:
             "upstream": {"max_connections": 1},
             "listen:main": {"address": f"127.0.0.1:{self.port}"},
         }
+        if transport in client.ENCRYPTED:
+            self.tls_port = free_port()
+            pair = certificate.session().server
+            self.sections["listen:tls"] = {
+                "address": f"127.0.0.1:{self.tls_port}", "tls": True,
+                "certificate": pair.cert, "key": pair.key}
         if origin is not None:
             self.sections["source:test"] = {
                 "type": "template", "url": origin.template,
@@ -269,6 +276,13 @@ class Reelcache:
 
     def close(self):
         """The end of a test: nothing may be left, nothing reported."""
+        try:
+            self._end()
+        finally:
+            for conn in self.standing:
+                conn.close()
+
+    def _end(self):
         if self.process is None or self.process.poll() is not None:
             return
         pids = [self.pid, *self.children()]
@@ -349,10 +363,20 @@ class Reelcache:
     def get(self, name, **options):
         source = options.pop("source", None)
         query = f"?source={source}" if source else ""
-        return client.fetch(self.port, f"/proxy/{name}{query}", **options)
+        return self.fetch(f"/proxy/{name}{query}", **options)
+
+    def port_of(self, transport):
+        return self.tls_port if transport in client.ENCRYPTED else self.port
+
+    def fetch(self, target, **options):
+        options.setdefault("transport", self.transport)
+        return client.fetch(self.port_of(options["transport"]), target,
+                            **options)
 
     def connect(self, **options):
-        return client.Connection(self.port, **options)
+        options.setdefault("transport", self.transport)
+        return client.connect(self.port_of(options["transport"]),
+                              standing=self.standing, **options)
 
     def connect_to(self, pid, **options):
         """A connection that this worker has accepted."""

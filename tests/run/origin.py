@@ -27,6 +27,7 @@ import time
 import urllib.parse
 
 import content
+import ports
 
 REASONS = {
     200: "OK", 206: "Partial Content", 302: "Found", 304: "Not Modified",
@@ -197,7 +198,8 @@ class Broken(Exception):
 class Origin:
     def __init__(self, port=0, host="127.0.0.1"):
         self.host = host
-        self.port = port
+        # one of our own: it is free again after refuse()
+        self.port = port or ports.free(host)
         self.objects = {}
         self.folder = None
         self.defaults = {}
@@ -242,7 +244,6 @@ class Origin:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 96 * 1024)
         listener.bind((self.host, self.port))
         listener.listen(256)
-        self.port = listener.getsockname()[1]
         self.listener = listener
         threading.Thread(target=self._accept, args=(listener,),
                          daemon=True).start()
@@ -281,9 +282,9 @@ class Origin:
                              daemon=True).start()
 
     def _serve(self, conn):
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         buffer = b""
         try:
+            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self.closing.is_set():
                 while b"\r\n\r\n" not in buffer:
                     got = conn.recv(16384)

@@ -456,6 +456,7 @@ def test_readahead_is_time(make, origin, clips):
     conn.reset()
 
 
+@pytest.mark.alone
 def test_map_of_what_is_gone(make, origin, clips):
     """The origin has it no more: no map of what was, and nothing dies."""
     clip = origin.add("clip", file=str(clips / "fast.mp4"),

@@ -5,6 +5,7 @@ import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 CONF = {"cache": {"chunk": "256K"}}
 
 
@@ -129,6 +130,7 @@ def test_stored_old_version_is_finished(server, thing):
     slow.close()
 
 
+@pytest.mark.alone
 def test_changes_all_the_time(server, thing):
     obj = thing(MIB, rate=4 * MIB, cut_after=300_000)
     seeds = {obj.seed: obj.size}

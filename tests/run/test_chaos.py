@@ -1,8 +1,11 @@
-"""A minute of everything at once, with kill -9 of whatever runs."""
+"""A minute of everything at once, over all transports at the same time, with
+kill -9 of whatever runs."""
 import random
 import signal
 import threading
 import time
+
+import pytest
 
 import client
 import harness
@@ -21,6 +24,7 @@ class Viewers:
         self.lock = threading.Lock()
         self.faults = []
         self.whole = self.cut = self.bytes = 0
+        self.whole_over = dict.fromkeys(client.TRANSPORTS, 0)
         self.threads = [threading.Thread(target=self.run, args=(n,),
                                          daemon=True) for n in range(8)]
         for t in self.threads:
@@ -28,17 +32,18 @@ class Viewers:
 
     def run(self, number):
         rnd = random.Random(number)
+        transport = client.TRANSPORTS[number % len(client.TRANSPORTS)]
         while not self.ended.is_set():
             try:
-                self.one(rnd)
+                self.one(rnd, transport)
             except (ConnectionError, client.Cut):
                 with self.lock:
                     self.cut += 1
             except BaseException as fault:
-                self.faults.append(f"client {number}: {fault!r}")
+                self.faults.append(f"client {number}, {transport}: {fault!r}")
                 return
 
-    def one(self, rnd):
+    def one(self, rnd, transport):
         obj = rnd.choice(self.objects)
         start = rnd.randrange(obj.size)
         end = min(obj.size, start + rnd.choice(
@@ -51,7 +56,8 @@ class Viewers:
             fields = {"range": f"bytes=-{obj.size - start}"}
             end = obj.size
         options = {"receive_buffer": 8192} if kind == 2 else {}
-        with self.server.connect(timeout=STUCK_S, **options) as conn:
+        with self.server.connect(timeout=STUCK_S, transport=transport,
+                                 **options) as conn:
             conn.ask(f"/proxy/{obj.name}", **fields)
             leave = None
             if kind in (3, 4):
@@ -65,6 +71,7 @@ class Viewers:
                 conn.reset()
         with self.lock:
             self.whole += res.whole
+            self.whole_over[transport] += res.whole
             self.cut += not res.whole
             self.bytes += end - start
 
@@ -76,8 +83,9 @@ class Viewers:
                 self.faults.append("a client is stuck")
 
 
+@pytest.mark.alone
 def test_chaos(make, origin):
-    server = make(origin, main={"workers": 2, "log_level": "info"},
+    server = make(origin, transport="h2", main={"workers": 2, "log_level": "info"},
                   cache={"size": "16M", "chunk": "512K"},
                   upstream={"patience": "10s"}).start()
     objects = [origin.add(f"o{n}", size, rate=rate, delay=0.02, **more)
@@ -105,6 +113,7 @@ def test_chaos(make, origin):
     assert kills >= 15
     # it did work meanwhile
     assert viewers.whole > 100
+    assert min(viewers.whole_over.values()) > 20, viewers.whole_over
     assert viewers.whole > viewers.cut
     # and does so now
     harness.until(server.ready, "it has recovered", 30)

@@ -4,6 +4,7 @@ import pytest
 import client
 
 SIZE = 1000
+TRANSPORTS = client.TRANSPORTS
 MODIFIED = "Mon, 02 Jan 2023 03:04:05 GMT"
 BEFORE = "Mon, 02 Jan 2023 03:04:04 GMT"
 AFTER = "Mon, 02 Jan 2023 03:04:06 GMT"

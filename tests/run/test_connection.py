@@ -1,4 +1,5 @@
-"""Connections: keep-alive, pipelining, framing that cannot be abused."""
+"""Connections of HTTP/1.1, in clear and over TLS: keep-alive, pipelining,
+framing that cannot be abused."""
 import re
 import socket
 
@@ -7,6 +8,7 @@ import pytest
 import client
 import harness
 
+TRANSPORTS = ("h1", "https")
 
 def statuses(conn):
     """Of all responses until the server closes."""
@@ -79,6 +81,7 @@ def test_http_1_0_keep_alive_is_answered_rightly(server, thing):
             assert conn.closed()
 
 
+@pytest.mark.transports("h1")  # TLS has no half of an end
 def test_half_closed_client_gets_what_is_there(server, thing):
     obj = thing(200_000)
     server.get(obj.name)
@@ -243,6 +246,7 @@ def test_expect_does_not_hang(server):
         assert res.status in (200, 417)
 
 
+@pytest.mark.alone
 def test_aborts_of_all_kinds(server, thing):
     """Clients that go at any moment harm nobody else."""
     obj = thing(2 << 20, rate=8 << 20)
@@ -265,7 +269,7 @@ def test_aborts_of_all_kinds(server, thing):
     client.same(obj.seed, 0, res.body, obj.size)
     server.wait_idle()
     assert obj.body_bytes <= obj.unique_bytes + 65536
-    assert re.search(r"reelcache_connections \d+", client.fetch(
-        server.port, "/metrics").body.decode())
+    assert re.search(r"reelcache_connections \d+",
+                     server.fetch("/metrics").body.decode())
     harness.until(lambda: server.metrics()["connections"] <= 1,
                   "no connection is held")

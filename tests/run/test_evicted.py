@@ -1,9 +1,12 @@
 """Bytes that a run brought and that were evicted while it still goes on; and
 purges while viewers wait."""
+import pytest
+
 import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 
 
 def test_behind_a_live_run(make, origin):
@@ -42,6 +45,7 @@ def test_purge_all_while_many_wait(make, origin):
     assert max(len(obj.requests) for obj in objects) <= 3
 
 
+@pytest.mark.alone
 def test_starts_outlive_a_film_that_is_read_once(make, origin):
     """Five times the cache goes by: what begins a video is still there."""
     server = make(origin, cache={"size": "16M", "chunk": "1M"}).start()

@@ -8,6 +8,7 @@ import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 CONF = {
     "cache": {"negative": "700ms", "chunk": "256K", "linger": "64K"},
     "upstream": {"patience": "2s", "connect_timeout": "1s",
@@ -159,7 +160,7 @@ def test_origin_that_talks_nonsense(make, answer):
         res = server.get("o", timeout=15)
         assert 400 <= res.status < 600, res.status
         problem(res, res.status)
-        assert client.fetch(server.port, "/healthz").status == 200
+        assert server.fetch("/healthz").status == 200
     finally:
         listener.close()
 

@@ -8,6 +8,7 @@ import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 CONF = {"cache": {"chunk": "1M"}}
 
 
@@ -81,6 +82,7 @@ def test_read_along_in_another_worker(server, thing):
     assert obj.body_bytes == obj.size
 
 
+@pytest.mark.alone
 def test_seek_while_filling(server, thing):
     obj = thing(20 * MIB, rate=MIB, delay=0.2)
     first = server.connect()

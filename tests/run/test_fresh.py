@@ -5,6 +5,7 @@ import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 CONF = {"cache": {"chunk": "256K", "negative": "100ms"},
         "upstream": {"patience": "500ms", "first_byte_timeout": "500ms"}}
 

@@ -9,6 +9,7 @@ import pytest
 import client
 import harness
 
+TRANSPORTS = client.TRANSPORTS
 CACHE_STATUS = re.compile(
     r"reelcache; (hit|fwd=[a-z-]+(; fwd-status=\d+)?(; stored)?"
     r"(; collapsed)?)(; ttl=-?\d+)?$")
@@ -69,7 +70,7 @@ def test_miss_then_hit_then_partial(server, thing):
 
 def test_no_debug_headers_by_default(make, origin):
     server = make(origin, main={"debug_headers": False}).start()
-    assert client.fetch(server.port, "/healthz").headers["x-worker"] is None
+    assert server.fetch("/healthz").headers["x-worker"] is None
 
 
 @pytest.mark.parametrize("name", [
@@ -120,9 +121,9 @@ def test_sources(make, origin):
     problem(server.get("film", source="third"), 404)
     problem(server.get("film", source="x" * 200), 404)
     for query in ("source=%zz", "source=test&source=other"):
-        res = client.fetch(server.port, f"/proxy/film?{query}")
+        res = server.fetch(f"/proxy/film?{query}")
         problem(res, 400)
-    res = client.fetch(server.port, "/proxy/film?quality=high")
+    res = server.fetch("/proxy/film?quality=high")
     assert res.status == 200
     assert len(one.requests) == len(two.requests) == 1
     assert "token" not in server.log_text()
@@ -133,7 +134,7 @@ def test_sources(make, origin):
     "/proxy/../healthz",
 ])
 def test_unknown_paths(server, path):
-    res = client.fetch(server.port, path)
+    res = server.fetch(path)
     assert res.status in (400, 404)
     problem(res, res.status)
 
@@ -142,7 +143,7 @@ def test_unknown_paths(server, path):
 def test_other_methods(server, thing, method):
     obj = thing(100)
     for path in (f"/proxy/{obj.name}", "/healthz"):
-        res = client.fetch(server.port, path, method=method)
+        res = server.fetch(path, method=method)
         problem(res, 405)
         assert set(re.split(", *", res.headers["allow"])) == \
             {"GET", "HEAD", "OPTIONS"}
@@ -150,14 +151,13 @@ def test_other_methods(server, thing, method):
 
 
 def test_unknown_method(server):
-    assert client.fetch(server.port, "/healthz", method="BREW").status in \
-        (405, 501)
+    assert server.fetch("/healthz", method="BREW").status in (405, 501)
 
 
 def test_options_for_other_sites(server, thing):
     obj = thing(100)
-    res = client.fetch(
-        server.port, f"/proxy/{obj.name}", method="OPTIONS",
+    res = server.fetch(
+        f"/proxy/{obj.name}", method="OPTIONS",
         headers={"Origin": "http://player.test",
                  "Access-Control-Request-Method": "GET",
                  "Access-Control-Request-Headers": "range"})
@@ -173,7 +173,7 @@ def test_options_for_other_sites(server, thing):
 
 
 def test_options_asterisk(server):
-    assert client.fetch(server.port, "*", method="OPTIONS").status in (200, 204)
+    assert server.fetch("*", method="OPTIONS").status in (200, 204)
 
 
 def test_cors_can_be_named_or_off(make, origin):
@@ -185,6 +185,7 @@ def test_cors_can_be_named_or_off(make, origin):
     assert off.get(obj.name).headers["access-control-allow-origin"] is None
 
 
+@pytest.mark.transports("h1", "https")
 def test_absolute_target(server, thing):
     obj = thing(100)
     with server.connect() as conn:
@@ -194,9 +195,9 @@ def test_absolute_target(server, thing):
 
 def test_health_and_readiness(server):
     for path in ("/healthz", "/readyz"):
-        res = client.fetch(server.port, path)
+        res = server.fetch(path)
         assert res.status == 200
-        assert client.fetch(server.port, path, method="HEAD").status == 200
+        assert server.fetch(path, method="HEAD").status == 200
 
 
 def test_metrics(server, thing):
@@ -222,7 +223,7 @@ def test_metrics(server, thing):
     buckets = [v for k, v in now.items() if k.startswith("ttfb_seconds_bucket")]
     assert buckets == sorted(buckets)
     assert now["ttfb_seconds_count"] == buckets[-1] > 0
-    text = client.fetch(server.port, "/metrics")
+    text = server.fetch("/metrics")
     assert text.headers["content-type"].startswith("text/plain")
     for line in text.body.decode().splitlines():
         assert re.fullmatch(
@@ -232,7 +233,7 @@ def test_metrics(server, thing):
 
 def test_time_of_the_date(server):
     import email.utils
-    res = client.fetch(server.port, "/healthz")
+    res = server.fetch("/healthz")
     date = email.utils.parsedate_to_datetime(res.headers["date"]).timestamp()
     assert abs(date - time.time()) < 5
 
@@ -241,7 +242,7 @@ def test_query_is_not_part_of_the_id(server, thing):
     obj = thing(100)
     quoted = urllib.parse.quote(obj.name)
     for query in ("?", "?x=1", "?source="):
-        res = client.fetch(server.port, f"/proxy/{quoted}{query}")
+        res = server.fetch(f"/proxy/{quoted}{query}")
         assert res.status in (200, 404), query
         if res.status == 200:
             client.same(obj.seed, 0, res.body, 100)

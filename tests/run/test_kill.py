@@ -2,10 +2,13 @@
 import os
 import signal
 
+import pytest
+
 import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 PAUSE_S = 1.0
 
 
@@ -147,6 +150,8 @@ def test_both_die(make, origin):
     assert obj.body_bytes <= obj.size * 1.06
 
 
+# what is not accepted makes no handshake
+@pytest.mark.transports("h1", "h2c")
 def test_queued_connections_wait_for_the_successor(make, origin):
     """What a stopped worker had not accepted is not lost by its death."""
     server = start(make, origin, main={"workers": 1})
@@ -188,7 +193,7 @@ def test_master_dies(make, origin):
     harness.until(lambda: not any(harness.alive(p) for p in children),
                   "no child is left")
     server.start()
-    assert client.fetch(server.port, "/healthz").status == 200
+    assert server.fetch("/healthz").status == 200
 
 
 def resolver_of(server):

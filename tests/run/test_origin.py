@@ -1,4 +1,4 @@
-"""The origin of these tests is itself right."""
+"""The origin of these tests is itself right; it speaks HTTP/1.1 only."""
 import time
 
 import client

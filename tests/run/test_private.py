@@ -20,6 +20,7 @@ import origin as origins
 PUBLIC = "198.51.101.7"  # in no special range
 PUBLIC6 = "2a00:1450::7"
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+TRANSPORTS = client.TRANSPORTS
 
 
 def in_namespace(call):
@@ -66,10 +67,11 @@ def in_namespace(call):
 class Place:
     """A server with one source, and the origins around it."""
 
-    def __init__(self, url, **settings):
+    def __init__(self, over, url, **settings):
         self.folder = tempfile.TemporaryDirectory(prefix="reel-run-")
-        self.server = harness.Reelcache(self.folder.name, source__test={
-            "type": "template", "url": url, **settings},
+        self.server = harness.Reelcache(
+            self.folder.name, transport=over,
+            source__test={"type": "template", "url": url, **settings},
             upstream={"connect_timeout": "1s", "first_byte_timeout": "1s"})
 
     def __enter__(self):
@@ -121,14 +123,14 @@ def test_private_hosts(make, origin, host):
     assert origin.accepted == 0
 
 
-def test_public_address_and_redirects():
+def test_public_address_and_redirects(over):
     def check():
         with origins.Origin(host=PUBLIC) as public, \
                 origins.Origin(host="127.0.0.1") as loop, \
                 origins.Origin(host="10.1.2.3") as ten, \
                 origins.Origin(host="169.254.1.1") as local, \
                 origins.Origin(host="::1") as loop6, \
-                Place(public.template) as server:
+                Place(over, public.template) as server:
             good = public.add("good", 1000)
             client.same(good.seed, 0, server.get("good").body, 1000)
             good2 = public.add("round", 1, redirect=public.url("good"))
@@ -153,21 +155,22 @@ def test_public_address_and_redirects():
     in_namespace(check)
 
 
-def test_redirect_to_a_private_address_when_allowed():
+def test_redirect_to_a_private_address_when_allowed(over):
     def check():
         with origins.Origin(host=PUBLIC) as public, \
                 origins.Origin(host="127.0.0.1") as loop, \
-                Place(public.template, allow_private=True) as server:
+                Place(over, public.template, allow_private=True) as server:
             target = loop.add("target", 1000)
             public.add("o", 1, redirect=loop.url("target"))
             client.same(target.seed, 0, server.get("o").body, 1000)
     in_namespace(check)
 
 
-def test_public_ipv6():
+def test_public_ipv6(over):
     def check():
         with origins.Origin(host=PUBLIC6) as public, \
-                Place(f"http://[{PUBLIC6}]:{public.port}/o/{{id}}") as server:
+                Place(over, f"http://[{PUBLIC6}]:{public.port}/o/{{id}}"
+                      ) as server:
             good = public.add("good", 1000)
             client.same(good.seed, 0, server.get("good").body, 1000)
     in_namespace(check)

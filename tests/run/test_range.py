@@ -8,6 +8,7 @@ import client
 import harness
 
 SIZE = 300_000
+TRANSPORTS = client.TRANSPORTS
 CONF = {"cache": {"chunk": "64K"}}
 
 
@@ -199,6 +200,7 @@ def test_object_over_4_gib(server, thing):
     assert obj.body_bytes <= asked + 4 * (1 << 20)
 
 
+@pytest.mark.alone
 def test_32_ranges_at_a_time(server, thing):
     obj = thing(4 << 20, delay=0.05, rate=2 << 20)
     taken = server.stats()["origin_bytes"]

@@ -10,6 +10,7 @@ import client
 import harness
 
 MIB = 1 << 20
+TRANSPORTS = client.TRANSPORTS
 
 
 def whole(server, obj, **options):

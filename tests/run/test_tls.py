@@ -1,131 +1,35 @@
 """Origins behind TLS: a real nginx, over HTTP/2 and over HTTP/1.1, whose
 certificate is checked against [upstream] ca_file."""
 import json
-import os
 import random
-import shutil
-import signal
-import socket
-import subprocess
 
 import pytest
 
 import harness
+import nginx
+from certificate import Certificate
 
 SIZE = 5 * 1024 * 1024 + 321
 NAMES = ("whole", "part")
 
-CONF = """
-{user}
-worker_processes 1;
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log info;
-events {{ worker_connections 256; }}
-http {{
-    log_format short '$server_protocol $status $request_method $uri';
-    access_log {folder}/access.log short;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    default_type video/mp4;
-    server {{
-        listen 127.0.0.1:{port} ssl{http2};
-        ssl_certificate {cert};
-        ssl_certificate_key {key};
-        root {folder}/root;
-    }}
+SERVER = """
+server {{
+    listen 127.0.0.1:{port} ssl{http2};
+    ssl_certificate {cert};
+    ssl_certificate_key {key};
 }}
 """
 
 
-class Certificate:
-    """Self-signed, so that it is its own authority."""
-
-    def __init__(self, folder, name, subject):
-        self.cert = os.path.join(folder, f"{name}.crt")
-        self.key = os.path.join(folder, f"{name}.key")
-        subprocess.run(
-            ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey",
-             "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj",
-             "/CN=reelcache test", "-addext", f"subjectAltName={subject}",
-             "-keyout", self.key, "-out", self.cert],
-            check=True, stdin=subprocess.DEVNULL, capture_output=True)
-
-
-class Nginx:
-    """In the foreground, with a folder of its own."""
-
-    def __init__(self, folder, certificate, http2):
-        self.folder = str(folder)
+class Nginx(nginx.Nginx):
+    def __init__(self, folder, pair, http2):
         self.port = harness.free_port()
+        super().__init__(folder, SERVER.format(
+            port=self.port, cert=pair.cert, key=pair.key,
+            http2=" http2" if http2 else ""), [self.port])
         self.data = random.Random(self.port).randbytes(SIZE)
-        os.makedirs(os.path.join(self.folder, "root"))
         for name in NAMES:
-            path = os.path.join(self.folder, "root", name)
-            with open(path, "wb") as f:
-                f.write(self.data)
-            os.utime(path, (1.6e9, 1.6e9))  # old, so fresh for long
-        self.conf = os.path.join(self.folder, "nginx.conf")
-        with open(self.conf, "w") as f:
-            f.write(CONF.format(
-                folder=self.folder, port=self.port,
-                cert=certificate.cert, key=certificate.key,
-                http2=" http2" if http2 else "",
-                user="user root;" if os.geteuid() == 0 else ""))
-        self.process = None
-
-    def __enter__(self):
-        program = shutil.which("nginx") or "/usr/sbin/nginx"
-        with open(os.path.join(self.folder, "output"), "wb") as output:
-            self.process = subprocess.Popen(
-                [program, "-p", self.folder, "-c", self.conf],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            harness.until(self.listens, "nginx listens")
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        pids = [self.process.pid, *harness.children_of(self.process.pid)]
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            self.process.wait(10)
-
-    def read(self, name):
-        try:
-            with open(os.path.join(self.folder, name)) as f:
-                return f.read()
-        except OSError:
-            return ""
-
-    def listens(self):
-        assert self.process.poll() is None, \
-            self.read("output") + self.read("error.log")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 2).close()
-            return True
-        except OSError:
-            return False
-
-    def asked(self):
-        """[(protocol, status, method, path)] of the requests that ended."""
-        return [tuple(line.split()) for line in
-                self.read("access.log").splitlines()]
+            self.add_file(name, self.data)
 
 
 @pytest.fixture(scope="module")
