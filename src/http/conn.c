@@ -285,8 +285,18 @@ static bool request_from_input(struct conn *c)
 
 /* --- the machine ------------------------------------------------------- */
 
+/* The end of a connection on which nothing goes on: the client is told. */
+static void end_in_order(struct conn *c)
+{
+	(void)wire_say_end(&c->wire);
+	c->wire.broken = true;
+}
+
+/* All has been sent. */
 static void begin_linger(struct conn *c)
 {
+	if (!wire_say_end(&c->wire))
+		return; /* it comes again when that has gone out */
 	free(c->in);
 	c->in = NULL;
 	if (wire_shutdown(&c->wire) < 0 || c->wire.peer_closed) {
@@ -427,8 +437,8 @@ static void run_h2(struct conn *c)
 {
 	h2_run(c->h2);
 	if (c->wire.peer_closed && !wire_has_input(&c->wire))
-		c->wire.broken = true;
-	if (c->wire.broken || !h2_is_over(c->h2))
+		end_in_order(c);
+	if (c->wire.broken || !h2_is_over(c->h2) || !wire_say_end(&c->wire))
 		return;
 	h2_free(c->h2);
 	c->h2 = NULL;
@@ -450,9 +460,9 @@ static void conn_run(struct conn *c)
 	/* without a response nothing is left for a client that has closed */
 	if (c->wire.peer_closed && c->h2 == NULL && !c->responding &&
 	    !c->on_ready && c->wire.out == NULL)
-		c->wire.broken = true;
+		end_in_order(c);
 	if (c->host->draining && c->used_before && is_idle(c))
-		c->wire.broken = true;
+		end_in_order(c);
 	if (c->wire.broken)
 		conn_close(c);
 	else
@@ -599,6 +609,8 @@ static void time_out(struct conn *c)
 		h2_say_goodbye(c->h2);
 		conn_run(c);
 	} else {
+		if (c->timer == CONN_TIMER_IDLE)
+			end_in_order(c);
 		conn_close(c);
 	}
 }

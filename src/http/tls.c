@@ -599,12 +599,12 @@ int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 
 void tls_shutdown(struct tls *t)
 {
-	if (t->failed || t->wire->broken || !SSL_is_init_finished(t->ssl))
+	if (t->failed || t->wire->broken || !SSL_is_init_finished(t->ssl) ||
+	    (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
 		return;
 	(void)SSL_shutdown(t->ssl);
 	ERR_clear_error();
 	(void)!flush(t, 0);
-	(void)wire_flush(t->wire);
 }
 
 bool tls_chose_h2(const struct tls *t)

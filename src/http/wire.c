@@ -182,10 +182,16 @@ int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
 			      : tls_file(w->tls, file_fd, file_off, count);
 }
 
-int wire_shutdown(struct wire *w)
+bool wire_say_end(struct wire *w)
 {
 	if (w->tls != NULL)
 		tls_shutdown(w->tls);
+	return wire_flush(w);
+}
+
+int wire_shutdown(struct wire *w)
+{
+	(void)wire_say_end(w);
 	if (w->broken || shutdown(w->fd, SHUT_WR) < 0)
 		return -EPIPE;
 	return 0;

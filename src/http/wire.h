@@ -60,7 +60,12 @@ bool wire_flush(struct wire *w);
 int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
 		  uint64_t count) MUSTCHECK;
 
-/* No more will be sent: tells the peer.  -EPIPE: broken. */
+/* Tells the peer inside of TLS that no more will be sent (RFC 8446 section
+ * 6.1); in clear nothing does.  False: that is kept, or the wire is broken. */
+bool wire_say_end(struct wire *w);
+
+/* No more will be sent: tells the peer, also as wire_say_end() does.  What is
+ * kept is lost.  -EPIPE: broken. */
 int wire_shutdown(struct wire *w) MUSTCHECK;
 
 /* Closing will be a reset, and the kernel does not go on trying. */
