@@ -242,11 +242,14 @@ static int no_passphrase(char *dst UNUSED, int dst_bytes UNUSED,
 static int load_chain(SSL_CTX *ctx, BIO *bio, char why[TLS_WHY_BYTES])
 {
 	X509 *one = PEM_read_bio_X509_AUX(bio, NULL, no_passphrase, NULL);
-	int rc = one != NULL ? SSL_CTX_use_certificate(ctx, one) : 0;
+	int rc;
 
+	if (one == NULL)
+		return refuse(why, "no certificate in PEM form");
+	rc = SSL_CTX_use_certificate(ctx, one);
 	X509_free(one);
 	if (rc != 1)
-		return refuse(why, "no certificate in PEM form");
+		return refuse(why, "the certificate cannot be used");
 	while ((one = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)) !=
 	       NULL)
 		if (SSL_CTX_add0_chain_cert(ctx, one) != 1) {
@@ -308,11 +311,25 @@ static int choose_protocol(SSL *ssl UNUSED, const unsigned char **out,
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* The certificate that names the host. */
+/* A further certificate for the same host: another kind of key, for clients
+ * that cannot check the first one's. */
+static void offer_too(SSL *ssl, const struct certificate *c)
+{
+	STACK_OF(X509) *chain = NULL;
+
+	(void)SSL_CTX_get0_chain_certs(c->ctx, &chain);
+	/* not taken when there is one of this kind */
+	if (SSL_use_cert_and_key(ssl, c->leaf, SSL_CTX_get0_privatekey(c->ctx),
+				 chain, 0) != 1)
+		ERR_clear_error();
+}
+
+/* The certificates that name the host. */
 static int choose_certificate(SSL *ssl, int *alert UNUSED, void *arg UNUSED)
 {
 	const struct tls *t = SSL_get_app_data(ssl);
 	const char *host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	bool found = false;
 
 	if (host == NULL)
 		return SSL_TLSEXT_ERR_OK;
@@ -321,9 +338,11 @@ static int choose_certificate(SSL *ssl, int *alert UNUSED, void *arg UNUSED)
 
 		if (X509_check_host(c->leaf, host, 0, 0, NULL) != 1)
 			continue;
-		if (n > 0 && SSL_set_SSL_CTX(ssl, c->ctx) == NULL)
+		if (found)
+			offer_too(ssl, c);
+		else if (n > 0 && SSL_set_SSL_CTX(ssl, c->ctx) == NULL)
 			return SSL_TLSEXT_ERR_ALERT_FATAL;
-		break;
+		found = true;
 	}
 	return SSL_TLSEXT_ERR_OK;
 }
