@@ -445,30 +445,6 @@ static void run_h2(struct conn *c)
 	begin_linger(c);
 }
 
-static void conn_run(struct conn *c)
-{
-	must(!c->busy);
-	c->busy = true;
-	if (c->lingering)
-		run_linger(c);
-	else
-		while (!c->wire.broken && c->h2 == NULL && run_once(c))
-			;
-	if (c->h2 != NULL && !c->wire.broken)
-		run_h2(c);
-	c->busy = false;
-	/* without a response nothing is left for a client that has closed */
-	if (c->wire.peer_closed && c->h2 == NULL && !c->responding &&
-	    !c->on_ready && c->wire.out == NULL)
-		end_in_order(c);
-	if (c->host->draining && c->used_before && is_idle(c))
-		end_in_order(c);
-	if (c->wire.broken)
-		conn_close(c);
-	else
-		choose_timer(c);
-}
-
 /*
  * The source waits for bytes, not for the client: has the client left?  One
  * that has only closed its sending side may still read; whether it does shows
@@ -482,6 +458,35 @@ static bool peer_left(struct conn *c)
 	if (n == 0)
 		c->wire.peer_closed = true;
 	return n < 0 && errno != EAGAIN && errno != EINTR;
+}
+
+static void conn_run(struct conn *c)
+{
+	must(!c->busy);
+	c->busy = true;
+	if (c->lingering)
+		run_linger(c);
+	else
+		while (!c->wire.broken && c->h2 == NULL && run_once(c))
+			;
+	if (c->h2 != NULL && !c->wire.broken)
+		run_h2(c);
+	c->busy = false;
+	/* a reset that came together with the last bytes has no edge of its
+	 * own; whoever sends sees it */
+	if (!c->wire.broken && !c->wire.readable && !c->wire.wrote &&
+	    peer_left(c))
+		c->wire.broken = true;
+	/* without a response nothing is left for a client that has closed */
+	if (c->wire.peer_closed && c->h2 == NULL && !c->responding &&
+	    !c->on_ready && c->wire.out == NULL)
+		end_in_order(c);
+	if (c->host->draining && c->used_before && is_idle(c))
+		end_in_order(c);
+	if (c->wire.broken)
+		conn_close(c);
+	else
+		choose_timer(c);
 }
 
 static void conn_event(evutil_socket_t fd, short what, void *arg)
