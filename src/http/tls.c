@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
@@ -452,6 +453,11 @@ bool tls_kernel_has_it(void)
 	      errno == ENOTCONN;
 	close(fd);
 	return has;
+}
+
+const char *tls_library_version(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION_STRING);
 }
 
 /* --- connections --------------------------------------------------------- */

@@ -50,8 +50,11 @@ void tls_context_free(struct tls_context *context);
  * random bytes. */
 int tls_tickets_rotate(struct segment_tickets *tickets) MUSTCHECK;
 
-/* Does this kernel encrypt for sockets (TCP_ULP "tls")? */
+/* Does this kernel encrypt for sockets (TCP_ULP "tls")?  Nothing uses it. */
 bool tls_kernel_has_it(void);
+
+/* The library's version, such as "3.0.15". */
+const char *tls_library_version(void);
 
 /* One connection.  NULL: out of memory. */
 struct tls *tls_new(struct tls_context *context);
