@@ -415,7 +415,8 @@ static void choose_timer(struct conn *c)
 		conn_set_timer(c, CONN_TIMER_SEND, wrote);
 	else if (c->responding && c->wire.peer_closed && !c->on_ready)
 		conn_set_timer(c, CONN_TIMER_HALF, wrote);
-	else if (c->responding || c->on_ready)
+	else if (c->responding ||
+		 (c->on_ready && !wire_was_cut_short(&c->wire)))
 		conn_set_timer(c, CONN_TIMER_NONE, false);
 	else if (c->skip_bytes > 0)
 		conn_set_timer(c, CONN_TIMER_BODY, false);
@@ -472,6 +473,8 @@ static void conn_run(struct conn *c)
 	if (c->h2 != NULL && !c->wire.broken)
 		run_h2(c);
 	c->busy = false;
+	if (!c->wire.broken && wire_was_cut_short(&c->wire))
+		conn_set_ready(c);
 	/* a reset that came together with the last bytes has no edge of its
 	 * own; whoever sends sees it */
 	if (!c->wire.broken && !c->wire.readable && !c->wire.wrote &&

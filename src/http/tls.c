@@ -32,6 +32,10 @@
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
 #define RECORD_BYTES    16384u
 
+/* Read from the socket without a byte of the peer's in it (handshakes, updates
+ * of keys) until others have their turn.  More than two records. */
+#define TURN_READ_BYTES 65536u
+
 struct batch {
 	uint32_t used;
 	char bytes[TLS_SEND_BYTES + RECORD_OVERHEAD];
@@ -55,8 +59,10 @@ struct tls {
 	SSL *ssl;
 	struct tls_context *context;
 	struct wire *wire;
-	bool has_input : 1; /* OpenSSL may hold bytes of the peer */
-	bool failed : 1;    /* no call may follow an SSL error */
+	uint32_t turn_bytes; /* read in this tls_receive() */
+	bool has_input : 1;  /* OpenSSL may hold bytes of the peer */
+	bool cut_short : 1;  /* the last tls_receive() left some unread */
+	bool failed : 1;     /* no call may follow an SSL error */
 };
 
 /* --- BIO ----------------------------------------------------------------- */
@@ -96,9 +102,16 @@ static int bio_write(BIO *bio, const char *bytes, int count)
 static int bio_read(BIO *bio, char *dst, int dst_bytes)
 {
 	struct tls *t = BIO_get_data(bio);
-	size_t n = wire_receive_clear(t->wire, dst, (size_t)dst_bytes);
+	size_t n;
 
 	BIO_clear_retry_flags(bio);
+	if (t->turn_bytes >= TURN_READ_BYTES) {
+		t->cut_short = true;
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	n = wire_receive_clear(t->wire, dst, (size_t)dst_bytes);
+	t->turn_bytes += (uint32_t)n;
 	if (n > 0)
 		return (int)n;
 	if (t->wire->peer_closed)
@@ -504,6 +517,11 @@ bool tls_has_input(const struct tls *t)
 	return t->has_input;
 }
 
+bool tls_was_cut_short(const struct tls *t)
+{
+	return t->cut_short;
+}
+
 /* A fault of the peer or of ours; what it is told has been gathered. */
 static void fail(struct tls *t)
 {
@@ -520,6 +538,8 @@ size_t tls_receive(struct tls *t, void *dst, size_t dst_bytes)
 
 	if (t->failed || !(t->wire->readable || t->has_input))
 		return 0;
+	t->turn_bytes = 0;
+	t->cut_short = false;
 	n = SSL_read(t->ssl, dst, (int)min_u64(dst_bytes, INT32_MAX));
 	t->has_input = n > 0;
 	if (n <= 0) {

@@ -63,6 +63,7 @@ void tls_free(struct tls *t); /* NULL is fine */
 /* The rest is for wire.c: what the functions of the same names there say. */
 void tls_attach(struct tls *t, struct wire *w);
 bool tls_has_input(const struct tls *t);
+bool tls_was_cut_short(const struct tls *t);
 size_t tls_receive(struct tls *t, void *dst, size_t dst_bytes);
 int tls_send(struct tls *t, const void *bytes, size_t count,
 	     int flags) MUSTCHECK;

@@ -70,6 +70,11 @@ size_t wire_receive(struct wire *w, void *dst, size_t dst_bytes)
 			      : tls_receive(w->tls, dst, dst_bytes);
 }
 
+bool wire_was_cut_short(const struct wire *w)
+{
+	return w->tls != NULL && tls_was_cut_short(w->tls);
+}
+
 int wire_keep(struct wire *w, const void *bytes, size_t count)
 {
 	char *out = NULL;

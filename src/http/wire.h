@@ -46,6 +46,10 @@ bool wire_has_input(const struct wire *w);
  * handshake goes on in here. */
 size_t wire_receive(struct wire *w, void *dst, size_t dst_bytes);
 
+/* Did the last wire_receive() bring nothing although more is there, so that
+ * others have their turn?  No event will tell of it. */
+bool wire_was_cut_short(const struct wire *w);
+
 /* Takes all of it, or sets broken and returns -EPIPE.  more: further bytes
  * follow at once. */
 int wire_send(struct wire *w, const void *bytes, size_t count,

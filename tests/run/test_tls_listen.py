@@ -138,6 +138,14 @@ def hup(server, word="reloaded"):
     return server.wait_log(word, mark)[0]
 
 
+def renew_workers(server):
+    """A reload; new connections go to new workers."""
+    old = set(server.workers())
+    hup(server)
+    harness.until(lambda: len(new := set(server.workers())) == 2 and
+                  not new & old, "new workers")
+
+
 # --- bytes
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -420,10 +428,7 @@ def test_sessions_go_on(make, origin, pki, version):
             assert peer.tls.session_reused
             session, _ = session_of(peer)
 
-    old = set(server.workers())
-    hup(server)
-    harness.until(lambda: len(new := set(server.workers())) == 2 and
-                  not new & old, "new workers")
+    renew_workers(server)
     assert set(resumes(server, ctx, session).values()) == {True}
 
     victim = server.workers()[0]
@@ -455,10 +460,7 @@ def test_a_new_certificate(make, origin, pki, tmp_path):
         body = slow.read(100_000)
         shutil.copy(pki.new.cert, cert)
         shutil.copy(pki.new.key, key)
-        old = set(server.workers())
-        hup(server)
-        harness.until(lambda: (new := set(server.workers())) and
-                      not new & old, "new workers")
+        renew_workers(server)
         for _ in range(4):
             with Peer(server.tls_port, ctx) as peer:
                 assert peer.presented == pki.new.der
@@ -625,9 +627,9 @@ def test_keys_that_only_root_reads(make, origin, pki, files):
     nobody = pwd.getpwnam("nobody").pw_uid
     for _ in range(2):
         with Peer(server.tls_port, ctx) as peer:
-            assert os.stat(f"/proc/{worker_of(peer)}").st_uid == nobody
             get(peer, obj)
-        hup(server)
+            assert os.stat(f"/proc/{worker_of(peer)}").st_uid == nobody
+        renew_workers(server)
 
 
 # --- bytes that are no TLS, and handshakes that never end

@@ -371,6 +371,42 @@ static void test_end_behind_kept_bytes(void **state)
 	}
 }
 
+/* Who sends what is no byte of HTTP, for ever, does not keep others from their
+ * turn, and is read on in the next one. */
+static void test_updates_of_keys_without_end(void **state)
+{
+	struct segment_tickets tickets = { 0 };
+	struct tls_context *context;
+	struct talk k = { 0 };
+	unsigned sent = 0, turns = 0;
+	int size = 1 << 20;
+	char got[16];
+
+	(void)state;
+	assert_int_equal(tls_tickets_rotate(&tickets), 0);
+	context = make_context(&tickets);
+	talk_init(&k, context, TLS1_3_VERSION, NULL);
+	assert_int_equal(
+		setsockopt(k.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
+		0);
+	shake_hands(&k);
+	while (sent < 20000 &&
+	       SSL_key_update(k.ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 &&
+	       SSL_do_handshake(k.ssl) == 1)
+		sent++;
+	assert_true(sent * 27 > 65536); /* bytes of their records */
+	k.wire.readable = true;
+	do {
+		assert_true(turns < 1000);
+		assert_int_equal(wire_receive(&k.wire, got, sizeof(got)), 0);
+		assert_false(k.wire.broken);
+		turns++;
+	} while (wire_was_cut_short(&k.wire));
+	assert_true(turns > 1);
+	talk_fini(&k);
+	tls_context_free(context);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +416,7 @@ int main(void)
 		cmocka_unit_test(test_keys_that_are_being_changed),
 		cmocka_unit_test(test_no_tickets),
 		cmocka_unit_test(test_end_behind_kept_bytes),
+		cmocka_unit_test(test_updates_of_keys_without_end),
 	};
 
 	return cmocka_run_group_tests_name("http_tls", tests, make_pems,
