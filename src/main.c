@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "conf/conf.h"
+#include "http/tls.h"
 #include "master/fault.h"
 #include "master/master.h"
 #include "master/prepare.h"
@@ -39,7 +40,7 @@ static const char usage[] =
 	"  -t, --test          check the configuration and end\n"
 	"      --dump-config   print the configuration in force and end\n"
 	"      --print-sample  print a file with all options, explained\n"
-	"  -V, --version       print the version\n"
+	"  -V, --version       print versions\n"
 	"  -h, --help          print this\n"
 	"\n"
 	"Runs in the foreground.  HUP reloads, USR1 reopens logs, TERM drains "
@@ -184,7 +185,9 @@ int main(int argc, char **argv)
 		fputs(usage, stdout);
 		return finish_output(0);
 	case TASK_VERSION:
-		puts("reelcache " PACKAGE_VERSION);
+		printf("reelcache %s\nTLS: OpenSSL %s, kernel TLS: %s\n",
+		       PACKAGE_VERSION, tls_library_version(),
+		       tls_kernel_has_it() ? "yes" : "no");
 		return finish_output(0);
 	case TASK_SAMPLE:
 		return finish_output(conf_print_sample(stdout));

@@ -287,8 +287,18 @@ static bool request_from_input(struct conn *c)
 
 /* --- the machine ------------------------------------------------------- */
 
+/* The end of a connection on which nothing goes on: the client is told. */
+static void end_in_order(struct conn *c)
+{
+	(void)wire_say_end(&c->wire);
+	c->wire.broken = true;
+}
+
+/* All has been sent. */
 static void begin_linger(struct conn *c)
 {
+	if (!wire_say_end(&c->wire))
+		return; /* it comes again when that has gone out */
 	free(c->in);
 	c->in = NULL;
 	if (wire_shutdown(&c->wire) < 0 || c->wire.peer_closed) {
@@ -407,7 +417,8 @@ static void choose_timer(struct conn *c)
 		conn_set_timer(c, CONN_TIMER_SEND, wrote);
 	else if (c->responding && c->wire.peer_closed && !c->on_ready)
 		conn_set_timer(c, CONN_TIMER_HALF, wrote);
-	else if (c->responding || c->on_ready)
+	else if (c->responding ||
+		 (c->on_ready && !wire_was_cut_short(&c->wire)))
 		conn_set_timer(c, CONN_TIMER_NONE, false);
 	else if (c->skip_bytes > 0)
 		conn_set_timer(c, CONN_TIMER_BODY, false);
@@ -429,36 +440,12 @@ static void run_h2(struct conn *c)
 {
 	h2_run(c->h2);
 	if (c->wire.peer_closed && !wire_has_input(&c->wire))
-		c->wire.broken = true;
-	if (c->wire.broken || !h2_is_over(c->h2))
+		end_in_order(c);
+	if (c->wire.broken || !h2_is_over(c->h2) || !wire_say_end(&c->wire))
 		return;
 	h2_free(c->h2);
 	c->h2 = NULL;
 	begin_linger(c);
-}
-
-static void conn_run(struct conn *c)
-{
-	must(!c->busy);
-	c->busy = true;
-	if (c->lingering)
-		run_linger(c);
-	else
-		while (!c->wire.broken && c->h2 == NULL && run_once(c))
-			;
-	if (c->h2 != NULL && !c->wire.broken)
-		run_h2(c);
-	c->busy = false;
-	/* without a response nothing is left for a client that has closed */
-	if (c->wire.peer_closed && c->h2 == NULL && !c->responding &&
-	    !c->on_ready && c->wire.out == NULL)
-		c->wire.broken = true;
-	if (c->host->draining && c->used_before && is_idle(c))
-		c->wire.broken = true;
-	if (c->wire.broken)
-		conn_close(c);
-	else
-		choose_timer(c);
 }
 
 /*
@@ -474,6 +461,37 @@ static bool peer_left(struct conn *c)
 	if (n == 0)
 		c->wire.peer_closed = true;
 	return n < 0 && errno != EAGAIN && errno != EINTR;
+}
+
+static void conn_run(struct conn *c)
+{
+	must(!c->busy);
+	c->busy = true;
+	if (c->lingering)
+		run_linger(c);
+	else
+		while (!c->wire.broken && c->h2 == NULL && run_once(c))
+			;
+	if (c->h2 != NULL && !c->wire.broken)
+		run_h2(c);
+	c->busy = false;
+	if (!c->wire.broken && wire_was_cut_short(&c->wire))
+		conn_set_ready(c);
+	/* a reset that came together with the last bytes has no edge of its
+	 * own; whoever sends sees it */
+	if (!c->wire.broken && !c->wire.readable && !c->wire.wrote &&
+	    peer_left(c))
+		c->wire.broken = true;
+	/* without a response nothing is left for a client that has closed */
+	if (c->wire.peer_closed && c->h2 == NULL && !c->responding &&
+	    !c->on_ready && c->wire.out == NULL)
+		end_in_order(c);
+	if (c->host->draining && c->used_before && is_idle(c))
+		end_in_order(c);
+	if (c->wire.broken)
+		conn_close(c);
+	else
+		choose_timer(c);
 }
 
 static void conn_event(evutil_socket_t fd, short what, void *arg)
@@ -603,6 +621,8 @@ static void time_out(struct conn *c)
 		h2_say_goodbye(c->h2);
 		conn_run(c);
 	} else {
+		if (c->timer == CONN_TIMER_IDLE)
+			end_in_order(c);
 		conn_close(c);
 	}
 }

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
@@ -29,6 +30,10 @@
  */
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
 
+/* Read from the socket without a byte of the peer's in it (handshakes, updates
+ * of keys) until others have their turn.  More than two records. */
+#define TURN_READ_BYTES 65536u
+
 struct batch {
 	uint32_t used;
 	char bytes[TLS_SEND_BYTES + RECORD_OVERHEAD];
@@ -52,8 +57,10 @@ struct tls {
 	SSL *ssl;
 	struct tls_context *context;
 	struct wire *wire;
-	bool has_input : 1; /* OpenSSL may hold bytes of the peer */
-	bool failed : 1;    /* no call may follow an SSL error */
+	uint32_t turn_bytes; /* read in this tls_receive() */
+	bool has_input : 1;  /* OpenSSL may hold bytes of the peer */
+	bool cut_short : 1;  /* the last tls_receive() left some unread */
+	bool failed : 1;     /* no call may follow an SSL error */
 };
 
 /* --- BIO ----------------------------------------------------------------- */
@@ -93,9 +100,16 @@ static int bio_write(BIO *bio, const char *bytes, int count)
 static int bio_read(BIO *bio, char *dst, int dst_bytes)
 {
 	struct tls *t = BIO_get_data(bio);
-	size_t n = wire_receive_clear(t->wire, dst, (size_t)dst_bytes);
+	size_t n;
 
 	BIO_clear_retry_flags(bio);
+	if (t->turn_bytes >= TURN_READ_BYTES) {
+		t->cut_short = true;
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	n = wire_receive_clear(t->wire, dst, (size_t)dst_bytes);
+	t->turn_bytes += (uint32_t)n;
 	if (n > 0)
 		return (int)n;
 	if (t->wire->peer_closed)
@@ -240,11 +254,14 @@ static int no_passphrase(char *dst UNUSED, int dst_bytes UNUSED,
 static int load_chain(SSL_CTX *ctx, BIO *bio, char why[TLS_WHY_BYTES])
 {
 	X509 *one = PEM_read_bio_X509_AUX(bio, NULL, no_passphrase, NULL);
-	int rc = one != NULL ? SSL_CTX_use_certificate(ctx, one) : 0;
+	int rc;
 
+	if (one == NULL)
+		return refuse(why, "no certificate in PEM form");
+	rc = SSL_CTX_use_certificate(ctx, one);
 	X509_free(one);
 	if (rc != 1)
-		return refuse(why, "no certificate in PEM form");
+		return refuse(why, "the certificate cannot be used");
 	while ((one = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)) !=
 	       NULL)
 		if (SSL_CTX_add0_chain_cert(ctx, one) != 1) {
@@ -306,11 +323,25 @@ static int choose_protocol(SSL *ssl UNUSED, const unsigned char **out,
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* The certificate that names the host. */
+/* A further certificate for the same host: another kind of key, for clients
+ * that cannot check the first one's. */
+static void offer_too(SSL *ssl, const struct certificate *c)
+{
+	STACK_OF(X509) *chain = NULL;
+
+	(void)SSL_CTX_get0_chain_certs(c->ctx, &chain);
+	/* not taken when there is one of this kind */
+	if (SSL_use_cert_and_key(ssl, c->leaf, SSL_CTX_get0_privatekey(c->ctx),
+				 chain, 0) != 1)
+		ERR_clear_error();
+}
+
+/* The certificates that name the host. */
 static int choose_certificate(SSL *ssl, int *alert UNUSED, void *arg UNUSED)
 {
 	const struct tls *t = SSL_get_app_data(ssl);
 	const char *host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	bool found = false;
 
 	if (host == NULL)
 		return SSL_TLSEXT_ERR_OK;
@@ -319,9 +350,11 @@ static int choose_certificate(SSL *ssl, int *alert UNUSED, void *arg UNUSED)
 
 		if (X509_check_host(c->leaf, host, 0, 0, NULL) != 1)
 			continue;
-		if (n > 0 && SSL_set_SSL_CTX(ssl, c->ctx) == NULL)
+		if (found)
+			offer_too(ssl, c);
+		else if (n > 0 && SSL_set_SSL_CTX(ssl, c->ctx) == NULL)
 			return SSL_TLSEXT_ERR_ALERT_FATAL;
-		break;
+		found = true;
 	}
 	return SSL_TLSEXT_ERR_OK;
 }
@@ -433,6 +466,11 @@ bool tls_kernel_has_it(void)
 	return has;
 }
 
+const char *tls_library_version(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION_STRING);
+}
+
 /* --- connections --------------------------------------------------------- */
 
 struct tls *tls_new(struct tls_context *context)
@@ -477,6 +515,11 @@ bool tls_has_input(const struct tls *t)
 	return t->has_input;
 }
 
+bool tls_was_cut_short(const struct tls *t)
+{
+	return t->cut_short;
+}
+
 /* A fault of the peer or of ours; what it is told has been gathered. */
 static void fail(struct tls *t)
 {
@@ -493,6 +536,8 @@ size_t tls_receive(struct tls *t, void *dst, size_t dst_bytes)
 
 	if (t->failed || !(t->wire->readable || t->has_input))
 		return 0;
+	t->turn_bytes = 0;
+	t->cut_short = false;
 	n = SSL_read(t->ssl, dst, (int)min_u64(dst_bytes, INT32_MAX));
 	t->has_input = n > 0;
 	if (n <= 0) {
@@ -583,12 +628,12 @@ int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 
 void tls_shutdown(struct tls *t)
 {
-	if (t->failed || t->wire->broken || !SSL_is_init_finished(t->ssl))
+	if (t->failed || t->wire->broken || !SSL_is_init_finished(t->ssl) ||
+	    (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
 		return;
 	(void)SSL_shutdown(t->ssl);
 	ERR_clear_error();
 	(void)!flush(t, 0);
-	(void)wire_flush(t->wire);
 }
 
 bool tls_chose_h2(const struct tls *t)

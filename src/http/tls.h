@@ -50,8 +50,11 @@ void tls_context_free(struct tls_context *context);
  * random bytes. */
 int tls_tickets_rotate(struct segment_tickets *tickets) MUSTCHECK;
 
-/* Does this kernel encrypt for sockets (TCP_ULP "tls")? */
+/* Does this kernel encrypt for sockets (TCP_ULP "tls")?  Nothing uses it. */
 bool tls_kernel_has_it(void);
+
+/* The library's version, such as "3.0.15". */
+const char *tls_library_version(void);
 
 /* One connection.  NULL: out of memory. */
 struct tls *tls_new(struct tls_context *context);
@@ -60,6 +63,7 @@ void tls_free(struct tls *t); /* NULL is fine */
 /* The rest is for wire.c: what the functions of the same names there say. */
 void tls_attach(struct tls *t, struct wire *w);
 bool tls_has_input(const struct tls *t);
+bool tls_was_cut_short(const struct tls *t);
 size_t tls_receive(struct tls *t, void *dst, size_t dst_bytes);
 int tls_send(struct tls *t, const void *bytes, size_t count,
 	     int flags) MUSTCHECK;

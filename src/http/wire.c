@@ -73,6 +73,11 @@ size_t wire_receive(struct wire *w, void *dst, size_t dst_bytes)
 			      : tls_receive(w->tls, dst, dst_bytes);
 }
 
+bool wire_was_cut_short(const struct wire *w)
+{
+	return w->tls != NULL && tls_was_cut_short(w->tls);
+}
+
 int wire_keep(struct wire *w, const void *bytes, size_t count)
 {
 	char *out = NULL;
@@ -227,10 +232,16 @@ void wire_push(const struct wire *w)
 	(void)setsockopt(w->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-int wire_shutdown(struct wire *w)
+bool wire_say_end(struct wire *w)
 {
 	if (w->tls != NULL)
 		tls_shutdown(w->tls);
+	return wire_flush(w);
+}
+
+int wire_shutdown(struct wire *w)
+{
+	(void)wire_say_end(w);
 	if (w->broken || shutdown(w->fd, SHUT_WR) < 0)
 		return -EPIPE;
 	return 0;

@@ -47,6 +47,10 @@ bool wire_has_input(const struct wire *w);
  * handshake goes on in here. */
 size_t wire_receive(struct wire *w, void *dst, size_t dst_bytes);
 
+/* Did the last wire_receive() bring nothing although more is there, so that
+ * others have their turn?  No event will tell of it. */
+bool wire_was_cut_short(const struct wire *w);
+
 /* Takes all of it, or sets broken and returns -EPIPE.  more: further bytes
  * follow at once. */
 int wire_send(struct wire *w, const void *bytes, size_t count,
@@ -73,7 +77,12 @@ size_t wire_room(const struct wire *w);
 /* What MSG_MORE holds back goes out. */
 void wire_push(const struct wire *w);
 
-/* No more will be sent: tells the peer.  -EPIPE: broken. */
+/* Tells the peer inside of TLS that no more will be sent (RFC 8446 section
+ * 6.1); in clear nothing does.  False: that is kept, or the wire is broken. */
+bool wire_say_end(struct wire *w);
+
+/* No more will be sent: tells the peer, also as wire_say_end() does.  What is
+ * kept is lost.  -EPIPE: broken. */
 int wire_shutdown(struct wire *w) MUSTCHECK;
 
 /* Closing will be a reset, and the kernel does not go on trying. */

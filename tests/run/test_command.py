@@ -49,7 +49,9 @@ def test_version_and_help(run):
     for option in ("-V", "--version"):
         done = run(option)
         assert done.returncode == 0
-        assert re.fullmatch(r"reelcache \d+\.\d+\.\d+\S*\n", done.stdout)
+        assert re.fullmatch(r"reelcache \d+\.\d+\.\d+\S*\n"
+                            r"TLS: OpenSSL \d+\.\d+\.\d+\S*, "
+                            r"kernel TLS: (yes|no)\n", done.stdout)
     for option in ("-h", "--help"):
         done = run(option)
         assert done.returncode == 0 and "--dump-config" in done.stdout

@@ -24,7 +24,8 @@ check_PROGRAMS += \
 	tests/unit/test_http_proxy_header \
 	tests/unit/test_http_range \
 	tests/unit/test_http_target \
-	tests/unit/test_http_text
+	tests/unit/test_http_text \
+	tests/unit/test_http_tls
 check_PROGRAMS += tests/unit/test_table
 check_PROGRAMS += tests/unit/test_worker_conn
 check_PROGRAMS += \
