@@ -388,7 +388,11 @@ static void choose_h2_timer(struct conn *c, bool wrote)
 	bool used = h2_take_used(c->h2) || wrote;
 
 	/* a stream's own wait is not over because others go on */
-	if (c->wire.out != NULL)
+	h2_check_streams(c->h2);
+	/* between a head's frames no other may come */
+	if (h2_is_in_head(c->h2))
+		conn_set_timer(c, CONN_TIMER_HEAD, false);
+	else if (c->wire.out != NULL)
 		conn_set_timer(c, CONN_TIMER_SEND, wrote);
 	else if (h2_waits_for_client(c->h2))
 		conn_set_timer(c, CONN_TIMER_SEND, false);
@@ -617,7 +621,8 @@ static void time_out(struct conn *c)
 		stat_add(c->host->stats, STAT_connections_timeout, 1);
 	if (c->timer == CONN_TIMER_HEAD && c->in != NULL) {
 		refuse_late_head(c);
-	} else if (c->timer == CONN_TIMER_IDLE && c->h2 != NULL) {
+	} else if (c->h2 != NULL && (c->timer == CONN_TIMER_IDLE ||
+				     c->timer == CONN_TIMER_HEAD)) {
 		h2_say_goodbye(c->h2);
 		conn_run(c);
 	} else {

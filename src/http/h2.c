@@ -14,7 +14,10 @@
 
 #define DRAIN_MS     1000u /* a round trip and more */
 #define WINDOW_BYTES 65535u
-#define LOWAT_BYTES  16384 /* unsent in the kernel, beside a WebSocket */
+/* that a client may send for each DATA frame: of stream and connection, and
+ * some that want to be quick */
+#define UPDATES_PER_FRAME 4u
+#define LOWAT_BYTES       16384 /* unsent in the kernel, beside a WebSocket */
 
 /* --- bodies -------------------------------------------------------------- */
 
@@ -80,6 +83,7 @@ ssize_t h2_read_body(nghttp2_session *session UNUSED, int32_t stream_id UNUSED,
 	if (st->frame_used > 0) {
 		*data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
 		st->moved = true;
+		h->moved = true;
 	}
 	return (ssize_t)st->frame_used;
 }
@@ -96,6 +100,8 @@ static int send_data(nghttp2_session *session UNUSED,
 
 	memcpy(b->bytes + b->used, head, H2_FRAME_HEAD);
 	b->used += (uint32_t)(H2_FRAME_HEAD + length);
+	if (h->updates_left < H2_FLOOD_BURST)
+		h->updates_left += UPDATES_PER_FRAME;
 	return 0;
 }
 
@@ -119,8 +125,26 @@ void h2_set_ready(struct h2 *h)
 
 /* --- input --------------------------------------------------------------- */
 
-/* False: the client has used up its allowance, and is told. */
-static bool pay_for_work(struct h2 *h)
+static void count_fault(struct h2 *h)
+{
+	if (!h->counted)
+		stat_add(h->c->host->stats, STAT_h2_faults, 1);
+	h->counted = true;
+}
+
+/* Returns what makes nghttp2 stop in the middle of its input. */
+static int give_up(struct h2 *h)
+{
+	h->ending = true;
+	count_fault(h);
+	(void)nghttp2_session_terminate_session(h->session,
+						NGHTTP2_ENHANCE_YOUR_CALM);
+	h2_set_ready(h);
+	return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* Not 0: the client has used up its allowance, and is told. */
+static int pay_for_work(struct h2 *h)
 {
 	uint64_t now_ms = conn_host_now_ms(h->c->host);
 	uint64_t more = (now_ms - h->flood_ms) * H2_FLOOD_SECOND / 1000;
@@ -132,11 +156,40 @@ static bool pay_for_work(struct h2 *h)
 	}
 	if (h->flood_left > 0) {
 		h->flood_left--;
-		return true;
+		return 0;
 	}
-	(void)nghttp2_session_terminate_session(h->session,
-						NGHTTP2_ENHANCE_YOUR_CALM);
-	return false;
+	return give_up(h);
+}
+
+/* Is this a frame that a client can send without end, and for nothing? */
+static bool is_mere_work(struct h2 *h, const nghttp2_frame_hd *hd)
+{
+	switch (hd->type) {
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_CONTINUATION: /* nghttp2 counts them */
+		return false;
+	case NGHTTP2_PING:
+	case NGHTTP2_SETTINGS:
+		return (hd->flags & NGHTTP2_FLAG_ACK) == 0;
+	case NGHTTP2_DATA:
+		return (hd->length == 0 &&
+			(hd->flags & NGHTTP2_FLAG_END_STREAM) == 0) ||
+		       (hd->flags & NGHTTP2_FLAG_PADDED) != 0;
+	case NGHTTP2_WINDOW_UPDATE:
+		if (h->updates_left == 0)
+			return true;
+		h->updates_left--;
+		return false;
+	}
+	return true; /* RST_STREAM, PRIORITY ... */
+}
+
+static int on_begin_frame(nghttp2_session *session UNUSED,
+			  const nghttp2_frame_hd *hd, void *user_data)
+{
+	struct h2 *h = user_data;
+
+	return is_mere_work(h, hd) ? pay_for_work(h) : 0;
 }
 
 static int on_begin_headers(nghttp2_session *session,
@@ -150,6 +203,7 @@ static int on_begin_headers(nghttp2_session *session,
 		return 0;
 	h2_request_free(h->request);
 	h->request = h2_request_new();
+	h->request_id = frame->hd.stream_id;
 	st = h2_stream_new(h, frame->hd.stream_id);
 	if (st == NULL || h->request == NULL) {
 		if (st != NULL)
@@ -176,9 +230,7 @@ static int on_header(nghttp2_session *session UNUSED,
 			   slice_make((const char *)value, value_bytes)))
 		return 0;
 	/* a bomb: a few bytes that unpack to many, RFC 7541 section 7.3 */
-	(void)nghttp2_session_terminate_session(h->session,
-						NGHTTP2_ENHANCE_YOUR_CALM);
-	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	return give_up(h);
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags UNUSED,
@@ -210,22 +262,17 @@ static void end_of_input(struct h2_stream *st)
 		h2_stream_input(st, NULL, 0);
 }
 
-/* Is this a frame that a client can send without end, and for nothing? */
-static bool is_mere_work(const nghttp2_frame *frame)
+/* RFC 9218 section 7.1 */
+static void reprioritize(struct h2 *h, const nghttp2_frame *frame)
 {
-	switch (frame->hd.type) {
-	case NGHTTP2_PING:
-	case NGHTTP2_SETTINGS:
-		return (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0;
-	case NGHTTP2_RST_STREAM:
-	case NGHTTP2_PRIORITY:
-	case NGHTTP2_PRIORITY_UPDATE:
-		return true;
-	case NGHTTP2_DATA:
-		return frame->hd.length == 0 &&
-		       (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0;
-	}
-	return false;
+	const nghttp2_ext_priority_update *update = frame->ext.payload;
+	struct h2_stream *st = nghttp2_session_get_stream_user_data(
+		h->session, update->stream_id);
+
+	if (st != NULL)
+		h2_stream_prioritize(
+			st, slice_make((const char *)update->field_value,
+				       update->field_value_len));
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame,
@@ -235,8 +282,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame,
 	struct h2_stream *st = nghttp2_session_get_stream_user_data(
 		session, frame->hd.stream_id);
 
-	if (is_mere_work(frame) && !pay_for_work(h))
-		return 0;
+	if (frame->hd.type == NGHTTP2_PRIORITY_UPDATE)
+		reprioritize(h, frame);
 	if (st == NULL)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS &&
@@ -261,8 +308,7 @@ static int on_invalid_frame(nghttp2_session *session UNUSED,
 			    const nghttp2_frame *frame UNUSED, int error UNUSED,
 			    void *user_data)
 {
-	(void)pay_for_work(user_data);
-	return 0;
+	return pay_for_work(user_data);
 }
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
@@ -273,7 +319,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
 
 	if (frame->hd.type == NGHTTP2_GOAWAY &&
 	    frame->goaway.error_code != NGHTTP2_NO_ERROR)
-		stat_add(h->c->host->stats, STAT_h2_faults, 1);
+		count_fault(h);
 	if ((frame->hd.type != NGHTTP2_DATA &&
 	     frame->hd.type != NGHTTP2_HEADERS) ||
 	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
@@ -288,11 +334,16 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
 }
 
 static int on_stream_close(nghttp2_session *session, int32_t stream_id,
-			   uint32_t error UNUSED, void *user_data UNUSED)
+			   uint32_t error UNUSED, void *user_data)
 {
+	struct h2 *h = user_data;
 	struct h2_stream *st =
 		nghttp2_session_get_stream_user_data(session, stream_id);
 
+	if (h->request_id == stream_id) {
+		h2_request_free(h->request);
+		h->request = NULL;
+	}
 	if (st != NULL) {
 		(void)nghttp2_session_set_stream_user_data(session, stream_id,
 							   NULL);
@@ -308,13 +359,16 @@ static void receive(struct h2 *h)
 	struct conn *c = h->c;
 	size_t n;
 
-	while (!c->wire.broken && c->turn_bytes < CONN_TURN_BYTES) {
+	while (!c->wire.broken && !h->ending &&
+	       c->turn_bytes < CONN_TURN_BYTES) {
 		n = wire_receive(&c->wire, c->host->buffer, CONN_READ_BYTES);
 		if (n == 0)
 			return;
 		c->turn_bytes += (uint32_t)n;
 		h->heard = true;
 		h2_input(h, c->host->buffer, n);
+		/* a reset that came with these bytes has no event of its own */
+		c->wire.readable = true;
 	}
 	if (c->turn_bytes >= CONN_TURN_BYTES)
 		conn_set_ready(c);
@@ -325,9 +379,14 @@ void h2_input(struct h2 *h, const void *bytes, size_t count)
 	ssize_t n = nghttp2_session_mem_recv(h->session, bytes, count);
 
 	/* what the protocol forbids has its GOAWAY queued and is no error
-	 * here: this is no client of HTTP/2, or memory has run out */
-	if (n < 0)
+	 * here: this is one of nghttp2's own limits, or no client of HTTP/2,
+	 * or memory has run out */
+	if (n >= 0 || h->ending)
+		return;
+	if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC || n == NGHTTP2_ERR_NOMEM)
 		h->c->wire.broken = true;
+	else
+		(void)give_up(h);
 }
 
 /* A batch is full, or there is no more. */
@@ -365,10 +424,6 @@ static void send_frames(struct h2 *h)
 	while (wire_flush(&c->wire) && c->wire.writable) {
 		uint32_t n;
 
-		if (c->turn_bytes >= CONN_TURN_BYTES) {
-			conn_set_ready(c);
-			return;
-		}
 		if (room < h->batch_bytes)
 			room = wire_room(&c->wire);
 		n = gather(h, room);
@@ -384,6 +439,11 @@ static void send_frames(struct h2 *h)
 		if (wire_send(&c->wire, c->host->h2_batch->bytes, n,
 			      h->corked) < 0)
 			return;
+		/* only now: who sends us without end is answered, too */
+		if (c->turn_bytes >= CONN_TURN_BYTES) {
+			conn_set_ready(c);
+			return;
+		}
 	}
 	if (h->corked && c->wire.out == NULL)
 		wire_push(&c->wire);
@@ -442,14 +502,35 @@ uint32_t h2_stream_count(const struct h2 *h)
 	return h->stream_count;
 }
 
+bool h2_is_in_head(const struct h2 *h)
+{
+	return h->request != NULL && !h->ending && !h->goodbye;
+}
+
+/* Nothing of it went, and not because others have the connection. */
+static bool is_stuck(const struct h2_stream *st)
+{
+	const struct h2 *h = st->h2;
+
+	return !st->moved && !st->deferred && st->head_sent &&
+	       (!h->moved || nghttp2_session_get_stream_remote_window_size(
+				     h->session, st->id) <= 0);
+}
+
 void h2_check_streams(struct h2 *h)
 {
+	uint64_t now_ms = conn_host_now_ms(h->c->host);
 	struct h2_stream *st, *next;
 
+	if (!h2_waits_for_client(h))
+		h->checked_ms = now_ms;
+	if (now_ms - h->checked_ms <
+	    h->c->host->timeout_ms[CONN_TIMER_SEND] / 2)
+		return;
+	h->checked_ms = now_ms;
 	for (st = TAILQ_FIRST(&h->streams); st != NULL; st = next) {
 		next = TAILQ_NEXT(st, link);
-		if (st->moved || st->deferred || !st->head_sent) {
-			st->moved = false;
+		if (!is_stuck(st)) {
 			st->waited_once = false;
 		} else if (!st->waited_once) {
 			st->waited_once = true;
@@ -460,7 +541,9 @@ void h2_check_streams(struct h2 *h)
 							NGHTTP2_FLAG_NONE,
 							st->id, NGHTTP2_CANCEL);
 		}
+		st->moved = false;
 	}
+	h->moved = false;
 	h2_set_ready(h);
 }
 
@@ -515,6 +598,8 @@ static int make_session(struct h2 *h)
 		return -ENOMEM;
 	if (nghttp2_option_new(&option) != 0)
 		goto no_option;
+	nghttp2_session_callbacks_set_on_begin_frame_callback(calls,
+							      on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(
 		calls, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(calls, on_header);
@@ -531,6 +616,8 @@ static int make_session(struct h2 *h)
 	nghttp2_session_callbacks_set_send_data_callback(calls, send_data);
 	nghttp2_option_set_no_auto_window_update(option, 1);
 	nghttp2_option_set_no_closed_streams(option, 1);
+	nghttp2_option_set_builtin_recv_extension_type(option,
+						       NGHTTP2_PRIORITY_UPDATE);
 	nghttp2_option_set_max_outbound_ack(option, H2_FLOOD_BURST + 100);
 	/* ours counts these */
 	nghttp2_option_set_stream_reset_rate_limit(option, 10 * H2_FLOOD_BURST,
@@ -571,6 +658,7 @@ int h2_new(struct h2 **out, struct conn *c)
 	h->batch_bytes = H2_BATCH_BYTES;
 	h->flood_left = H2_FLOOD_BURST;
 	h->flood_ms = conn_host_now_ms(c->host);
+	h->checked_ms = h->flood_ms;
 	TAILQ_INIT(&h->streams);
 	if (c->host->h2_batch == NULL)
 		c->host->h2_batch = malloc(sizeof(*c->host->h2_batch));
@@ -582,6 +670,9 @@ int h2_new(struct h2 **out, struct conn *c)
 	rc = send_settings(h);
 	if (rc < 0)
 		goto no_settings;
+	if (c->host->draining)
+		h2_drain(h);
+	c->wire.readable = true; /* see receive() */
 	*out = h;
 	return 0;
 

@@ -54,15 +54,17 @@ void h2_drain(struct h2 *h);
 /* While it drains, about every 100 ms. */
 void h2_drain_tick(struct h2 *h);
 
-/* Half of the send timeout is over: streams whose client takes nothing are
- * reset at the second time. */
+/* Every half of the send timeout, call it as often as you like: streams whose
+ * client takes nothing are reset at the second time. */
 void h2_check_streams(struct h2 *h);
-/* Nothing happened for the idle timeout: says goodbye. */
+/* Nothing happened for a timeout: says goodbye. */
 void h2_say_goodbye(struct h2 *h);
 
 /* Did the client send anything since it was last asked? */
 bool h2_take_used(struct h2 *h);
 uint32_t h2_stream_count(const struct h2 *h);
+/* Has a request's head begun to arrive? */
+bool h2_is_in_head(const struct h2 *h);
 /* Does a response wait for its client? */
 bool h2_waits_for_client(const struct h2 *h);
 /* Nothing is left to be done. */

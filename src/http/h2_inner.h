@@ -46,11 +46,14 @@ struct h2_stream {
 	uint32_t out_bytes;
 	uint32_t in_bytes;
 	int32_t id;
+	nghttp2_extpri wish; /* the client's, when it is `prioritized` */
 	uint16_t status;
+	uint8_t urgency;                 /* the source's: enum sink_urgency */
 	uint8_t client[SINK_PEER_BYTES]; /* who asks */
-	bool responding : 1; /* the source has the sink */
+	bool responding : 1;             /* the source has the sink */
 	bool head_sent : 1;
 	bool has_body : 1; /* nghttp2 will ask for it */
+	bool tunnel : 1;   /* asked for: a success is a duplex, and else none */
 	bool duplex : 1;
 	bool ended : 1;
 	bool was_reset : 1;
@@ -59,7 +62,7 @@ struct h2_stream {
 	bool deferred : 1; /* nghttp2 waits for h2_stream_wake() */
 	bool client_ended : 1;
 	bool input_ended : 1; /* and the source knows */
-	bool prioritized : 1; /* by the client's Priority field */
+	bool prioritized : 1; /* by the client */
 	bool moved : 1;       /* bytes went since the last check */
 	bool waited_once : 1;
 };
@@ -69,17 +72,23 @@ struct h2 {
 	nghttp2_session *session;
 	TAILQ_HEAD(, h2_stream) streams;
 	struct h2_request *request; /* HEADERS that are coming in */
+	int32_t request_id;         /* their stream */
 	uint32_t stream_count;
 	uint32_t batch_bytes; /* at most */
 	uint32_t batch_now;
 	uint32_t flood_left;
-	uint64_t flood_ms; /* when it was counted */
+	uint32_t updates_left; /* WINDOW_UPDATEs that DATA frames call for */
+	uint64_t flood_ms;     /* when it was counted */
+	uint64_t checked_ms;   /* when nothing waited, or h2_check_streams() */
 	uint64_t drain_ms; /* when the second GOAWAY is due; 0 = not at all */
 	bool again : 1;    /* h2_run() has more to do */
 	bool heard : 1;    /* bytes came since h2_take_used() */
-	bool corked : 1; /* MSG_MORE may hold something back */
+	bool corked : 1;   /* MSG_MORE may hold something back */
+	bool moved : 1;    /* bytes of a body went since the last check */
 	bool drained : 1;
 	bool goodbye : 1;
+	bool ending : 1;  /* for a fault: nothing more is read */
+	bool counted : 1; /* as such */
 };
 
 /* h2_request.c: */
@@ -93,8 +102,10 @@ bool h2_request_add(struct h2_request *r, struct slice name,
  * the caller's to free(); h points into it.  -ENOMEM. */
 int h2_request_parse(const struct h2_request *r, struct head *h, char **text,
 		     enum head_outcome *outcome) MUSTCHECK;
-/* Did it come with a Priority field (RFC 9218)? */
-bool h2_request_has_priority(const struct h2_request *r);
+/* CONNECT with a protocol (RFC 8441): 2xx would say that it is spoken now. */
+bool h2_request_is_tunnel(const struct h2_request *r);
+/* The Priority field (RFC 9218), or absent. */
+struct slice h2_request_priority(const struct h2_request *r);
 
 /* h2_stream.c: */
 
@@ -102,6 +113,8 @@ struct h2_stream *h2_stream_new(struct h2 *h, int32_t id);
 void h2_stream_free(struct h2_stream *st);
 /* Hands the request over. */
 void h2_stream_begin(struct h2_stream *st, const struct h2_request *r);
+/* What the client says of it: a Priority field's value (RFC 9218). */
+void h2_stream_prioritize(struct h2_stream *st, struct slice value);
 /* Bytes for the source of a duplex; 0: the last. */
 void h2_stream_input(struct h2_stream *st, const void *bytes, size_t count);
 /* What was kept of it, now that the client takes what we send. */

@@ -27,11 +27,12 @@ struct h2_request {
 	char *bytes;
 	uint32_t used;
 	uint32_t max;
+	uint32_t came; /* bytes of all fields, also of those left out */
 	uint32_t lines_off;
+	struct part priority;
 	struct part pseudo[PSEUDO_COUNT];
 	bool has[PSEUDO_COUNT];
 	bool has_lines;
-	bool has_priority;
 	bool has_host;
 	bool too_large;
 };
@@ -47,11 +48,6 @@ void h2_request_free(struct h2_request *r)
 		return;
 	free(r->bytes);
 	free(r);
-}
-
-bool h2_request_has_priority(const struct h2_request *r)
-{
-	return r->has_priority;
 }
 
 static bool reserve(struct h2_request *r, size_t more)
@@ -99,9 +95,10 @@ bool h2_request_add(struct h2_request *r, struct slice name, struct slice value)
 	enum pseudo pseudo;
 
 	/* the client is told 431, unless it goes much too far */
-	if (r->used + name.bytes + value.bytes + 4 > BOMB_BYTES)
+	if (r->came + name.bytes + value.bytes + 4 > BOMB_BYTES)
 		return false;
-	if (r->used + name.bytes + value.bytes + 4 > HEAD_BYTES_MAX)
+	r->came += (uint32_t)(name.bytes + value.bytes + 4);
+	if (r->came > HEAD_BYTES_MAX)
 		r->too_large = true;
 	if (!reserve(r, name.bytes + value.bytes + 4))
 		return false;
@@ -118,8 +115,14 @@ bool h2_request_add(struct h2_request *r, struct slice name, struct slice value)
 	if (!r->has_lines)
 		r->lines_off = r->used;
 	r->has_lines = true;
-	if (slice_is(name, "priority"))
-		r->has_priority = true;
+	/* a browser sends each on its own (RFC 9113 section 8.2.3), more than
+	 * a head may have lines; nobody here wants them */
+	if (slice_is(name, "cookie"))
+		return true;
+	if (slice_is(name, "priority")) {
+		r->priority.off = (uint32_t)(r->used + name.bytes + 2);
+		r->priority.bytes = (uint32_t)value.bytes;
+	}
 	/* :authority counts (RFC 9113 section 8.3.1), or it is checked there */
 	if (slice_is(name, "host") && r->has[PSEUDO_AUTHORITY])
 		return true;
@@ -138,6 +141,19 @@ static struct slice get(const struct h2_request *r, enum pseudo pseudo)
 			  r->pseudo[pseudo].bytes);
 }
 
+struct slice h2_request_priority(const struct h2_request *r)
+{
+	if (r->priority.off == 0)
+		return SLICE_ABSENT;
+	return slice_make(r->bytes + r->priority.off, r->priority.bytes);
+}
+
+bool h2_request_is_tunnel(const struct h2_request *r)
+{
+	return r->has[PSEUDO_PROTOCOL] &&
+	       slice_is(get(r, PSEUDO_METHOD), "CONNECT");
+}
+
 static char *put(char *at, struct slice s)
 {
 	if (s.bytes > 0)
@@ -150,8 +166,7 @@ static size_t compose(const struct h2_request *r, char *text)
 {
 	struct slice method = get(r, PSEUDO_METHOD);
 	struct slice target = get(r, PSEUDO_PATH);
-	bool connects = slice_is(method, "CONNECT");
-	bool websocket = connects && r->has[PSEUDO_PROTOCOL];
+	bool websocket = h2_request_is_tunnel(r);
 	char *at = text;
 
 	if (!r->has[PSEUDO_PATH])
@@ -177,6 +192,14 @@ static size_t compose(const struct h2_request *r, char *text)
 	return (size_t)(at - text);
 }
 
+static void refuse(struct head *h, const char *base, int status,
+		   const char *reason)
+{
+	h->base = base;
+	h->status = status;
+	h->reason = reason;
+}
+
 int h2_request_parse(const struct h2_request *r, struct head *h, char **text,
 		     enum head_outcome *outcome)
 {
@@ -189,16 +212,21 @@ int h2_request_parse(const struct h2_request *r, struct head *h, char **text,
 	must(count <= r->used + FIXED_BYTES);
 	head_init(h);
 	h->http2 = true;
+	*text = bytes;
 	*outcome = head_parse(h, bytes, count);
 	/* a space in the path may have ended the request line early: then
 	 * that is what is refused */
-	if (*outcome == HEAD_MORE || r->too_large) {
-		h->base = bytes;
-		h->status = r->too_large ? 431 : 400;
-		h->reason = r->too_large ? "the request's fields are too large"
-					 : "this is no request";
-		*outcome = HEAD_BAD;
-	}
-	*text = bytes;
+	if (r->too_large)
+		refuse(h, bytes, 431, "the request's fields are too large");
+	else if (*outcome == HEAD_MORE)
+		refuse(h, bytes, 400, "this is no request");
+	else if (r->has[PSEUDO_PROTOCOL] && !h2_request_is_tunnel(r))
+		refuse(h, bytes, 400, "only CONNECT has a protocol");
+	else if (h2_request_is_tunnel(r) &&
+		 !slice_is(get(r, PSEUDO_PROTOCOL), "websocket"))
+		refuse(h, bytes, 501, "this protocol is not spoken here");
+	else
+		return 0;
+	*outcome = HEAD_BAD;
 	return 0;
 }

@@ -8,7 +8,9 @@
 
 #define FIELDS_MAX   64u
 #define IN_BYTES_MAX 65536u /* the stream's window: it cannot be more */
-#define NAME_BYTES   64u
+
+#define MEDIA_LEVEL 3u /* of urgency, RFC 9218 section 4.1 */
+#define WISH_LEVEL  2u /* media is not as urgent as what controls it */
 
 static char lower(char c)
 {
@@ -21,6 +23,9 @@ static struct fields *stream_head(struct sink *sink, int status)
 	struct conn_host *host = st->h2->c->host;
 
 	must(st->responding && !st->head_sent);
+	/* something else was served, as to a GET */
+	if (st->tunnel && status >= 200 && status < 400)
+		status = 501;
 	st->status = (uint16_t)status;
 	fields_init(&host->fields, host->head_bytes, sizeof(host->head_bytes));
 	return &host->fields;
@@ -51,6 +56,24 @@ static size_t split_lines(char *text, size_t bytes, nghttp2_nv *nv,
 	return text < end ? 0 : n;
 }
 
+/* RFC 9218: what is urgent has a small number. */
+static void set_level(struct h2_stream *st)
+{
+	static const nghttp2_extpri levels[] = {
+		[SINK_URGENT] = { .urgency = 0, .inc = 0 },
+		[SINK_CONTROL] = { .urgency = 1, .inc = 0 },
+		[SINK_MEDIA] = { .urgency = MEDIA_LEVEL, .inc = 1 },
+		[SINK_AHEAD] = { .urgency = 6, .inc = 1 },
+	};
+	const nghttp2_extpri *level = &levels[st->urgency];
+
+	/* among media, and what is not needed yet, the client knows better */
+	if (st->urgency >= SINK_MEDIA && st->prioritized)
+		level = &st->wish;
+	(void)nghttp2_session_change_extpri_stream_priority(st->h2->session,
+							    st->id, level, 1);
+}
+
 static int submit(struct h2_stream *st, const struct fields *f, int status,
 		  bool has_body)
 {
@@ -74,6 +97,7 @@ static int submit(struct h2_stream *st, const struct fields *f, int status,
 	if (nghttp2_submit_response(st->h2->session, st->id, nv, n + 1,
 				    has_body ? &provider : NULL) != 0)
 		return -EPIPE;
+	set_level(st);
 	return 0;
 }
 
@@ -224,22 +248,33 @@ static const uint8_t *stream_peer(const struct sink *sink)
 	return ((const struct h2_stream *)sink)->client;
 }
 
-/* RFC 9218: what is urgent has a small number. */
+/* The last word before the head counts: every request begins as control. */
 static void stream_hurry(struct sink *sink, enum sink_urgency urgency)
 {
-	static const nghttp2_extpri levels[] = {
-		[SINK_URGENT] = { .urgency = 0, .inc = 0 },
-		[SINK_CONTROL] = { .urgency = 1, .inc = 0 },
-		[SINK_MEDIA] = { .urgency = 3, .inc = 1 },
-		[SINK_AHEAD] = { .urgency = 6, .inc = 1 },
-	};
 	struct h2_stream *st = (struct h2_stream *)sink;
 
-	/* among media, and what is not needed yet, the client knows better */
-	if (urgency >= SINK_MEDIA && st->prioritized)
-		return;
-	(void)nghttp2_session_change_extpri_stream_priority(
-		st->h2->session, st->id, &levels[urgency], 1);
+	st->urgency = (uint8_t)urgency;
+	if (st->head_sent)
+		set_level(st);
+}
+
+/* What is not understood is as if it were not there (RFC 9218 section 4). */
+void h2_stream_prioritize(struct h2_stream *st, struct slice value)
+{
+	struct slice item;
+
+	st->wish = (nghttp2_extpri){ .urgency = MEDIA_LEVEL, .inc = 0 };
+	while (slice_next_element(&value, &item)) {
+		if (item.bytes == 3 && slice_starts(item, SLICE("u=")) &&
+		    item.at[2] >= '0' && item.at[2] <= '7')
+			st->wish.urgency = (uint32_t)max_u64(
+				(uint64_t)(item.at[2] - '0'), WISH_LEVEL);
+		else if (slice_is(item, "i") || slice_is(item, "i=?1"))
+			st->wish.inc = 1;
+	}
+	st->prioritized = true;
+	if (st->head_sent)
+		set_level(st);
 }
 
 static const struct sink_ops stream_ops = {
@@ -265,6 +300,7 @@ struct h2_stream *h2_stream_new(struct h2 *h, int32_t id)
 	st->sink.ops = &stream_ops;
 	st->h2 = h;
 	st->id = id;
+	st->urgency = SINK_MEDIA;
 	TAILQ_INSERT_TAIL(&h->streams, st, link);
 	h->stream_count++;
 	return st;
@@ -288,6 +324,7 @@ void h2_stream_begin(struct h2_stream *st, const struct h2_request *r)
 	struct conn *c = st->h2->c;
 	struct conn_host *host = c->host;
 	struct head *head = &host->head;
+	struct slice priority;
 	enum head_outcome outcome;
 	char *text;
 
@@ -297,7 +334,10 @@ void h2_stream_begin(struct h2_stream *st, const struct h2_request *r)
 						NGHTTP2_REFUSED_STREAM);
 		return;
 	}
-	st->prioritized = h2_request_has_priority(r);
+	st->tunnel = h2_request_is_tunnel(r);
+	priority = h2_request_priority(r);
+	if (slice_present(priority))
+		h2_stream_prioritize(st, priority);
 	st->responding = true;
 	c->used_before = true;
 	stat_add(host->stats, STAT_requests, 1);

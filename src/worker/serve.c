@@ -396,7 +396,7 @@ static enum serve_next look_for_object(struct serve *sv)
 	sv->left = plan->span;
 	sv->begin_off = sv->noted_off = sv->left.from;
 	wait_reader_show(sv); /* if a first wait has given it a row */
-	if (rec->fresh_until_s < wall_s && !sv->asked_fresh)
+	if (rec->fresh_until_s <= wall_s && !sv->asked_fresh)
 		return ask_for(sv, ASK_REVALIDATE, CACHE_STATUS_FWD_STALE);
 	if (plan->status >= 400)
 		return refuse_by_plan(sv, plan, rec);
