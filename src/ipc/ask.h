@@ -32,7 +32,8 @@ enum ask_kind {
 };
 
 #define ASK_VERIFY     1u /* store_lookup() said STORE_SUSPECT at want_from */
-#define ASK_REVALIDATE 2u /* the object known to the worker is not fresh */
+#define ASK_CONFIRMED 2u /* of a response that has had a reply: for it the
+			  * object counts as fresh */
 
 struct ask {
 	uint32_t type;      /* ASK_TYPE */

@@ -287,9 +287,11 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 	return start(t, w, &want);
 }
 
+/* Who asks for the first time, whether he knew of the object or, as its record
+ * is not in the index yet, did not. */
 static bool wants_revalidation(const struct title *t, const struct waiter *w)
 {
-	return (w->ask.flags & ASK_REVALIDATE) != 0 && w->ask.generation == 0 &&
+	return w->ask.generation == 0 && (w->ask.flags & ASK_CONFIRMED) == 0 &&
 	       t->confirmations == w->confirmations &&
 	       !describe_fresh(t->obj->record, plan_wall_s());
 }

@@ -397,7 +397,7 @@ static enum serve_next look_for_object(struct serve *sv)
 	sv->begin_off = sv->noted_off = sv->left.from;
 	wait_reader_show(sv); /* if a first wait has given it a row */
 	if (rec->fresh_until_s <= wall_s && !sv->asked_fresh)
-		return ask_for(sv, ASK_REVALIDATE, CACHE_STATUS_FWD_STALE);
+		return ask_for(sv, 0, CACHE_STATUS_FWD_STALE);
 	if (plan->status >= 400)
 		return refuse_by_plan(sv, plan, rec);
 	if (plan->body != SINK_BODY || plan->body_bytes == 0) {

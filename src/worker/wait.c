@@ -166,7 +166,7 @@ static void fill_ask(struct serve *sv, struct ask *ask)
 	memset(ask, 0, offsetof(struct ask, key));
 	ask->type = ASK_TYPE;
 	ask->kind = ASK_FROM;
-	ask->flags = sv->ask_flags;
+	ask->flags = sv->ask_flags | (sv->asked_fresh ? ASK_CONFIRMED : 0u);
 	ask->slot = desk->slot;
 	ask->token = sv->token;
 	ask->object_no = sv->object_no;
