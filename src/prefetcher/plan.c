@@ -273,7 +273,7 @@ static enum verdict decide_missing(struct title *t, struct waiter *w)
 		reply_wait(t, &w->ask, run, w->started);
 		return ANSWERED;
 	}
-	if (fill_held_has(t->plan->cat, t->obj, off)) {
+	if (fill_held_to(t->plan->cat, t->obj, off) > off) {
 		reply_look(t, &w->ask, w->started, false);
 		return ANSWERED;
 	}
@@ -596,6 +596,8 @@ uint64_t plan_first_missing(const struct title *t, uint64_t off)
 
 		if (ex != NULL)
 			to = ex->span.to;
+		else if (t->obj->record != NULL)
+			to = fill_held_to(t->plan->cat, t->obj, off);
 		TAILQ_FOREACH (run, &t->runs, link)
 			if (run->fill != NULL &&
 			    fill_have_from(run->fill) <= off &&

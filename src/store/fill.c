@@ -452,8 +452,8 @@ static bool still_read(struct fill *f)
 			    0);
 }
 
-bool fill_held_has(const struct catalog *cat, const struct object *obj,
-		   uint64_t off)
+uint64_t fill_held_to(const struct catalog *cat, const struct object *obj,
+		      uint64_t off)
 {
 	const struct fill *f;
 
@@ -461,8 +461,8 @@ bool fill_held_has(const struct catalog *cat, const struct object *obj,
 		if (f->object_no == obj->record->object_no &&
 		    f->generation == obj->record->generation &&
 		    off >= f->kept_off && off < f->to_off)
-			return true;
-	return false;
+			return f->to_off;
+	return off;
 }
 
 void fill_sweep(struct catalog *cat, bool all)

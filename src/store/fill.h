@@ -100,9 +100,10 @@ void fill_trim(struct fill *f, uint64_t off);
  * held until nobody reads its files. */
 void fill_end(struct fill *f);
 
-/* Does a held fill have this byte?  Its row tells readers where. */
-bool fill_held_has(const struct catalog *cat, const struct object *obj,
-		   uint64_t off);
+/* How far on from this byte held fills have all: off itself when none has it.
+ * Their rows tell readers where. */
+uint64_t fill_held_to(const struct catalog *cat, const struct object *obj,
+		      uint64_t off);
 
 /* Frees held fills that nobody reads any more; with all set, every one.
  * catalog_tick() does this. */
