@@ -46,6 +46,11 @@ tests_fuzz_fuzz_resolution_SOURCES = tests/fuzz/fuzz_resolution.c $(fuzz_main)
 tests_fuzz_fuzz_resolution_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/resolution
 
+fuzz_programs += tests/fuzz/fuzz_websocket
+tests_fuzz_fuzz_websocket_SOURCES = tests/fuzz/fuzz_websocket.c $(fuzz_main)
+tests_fuzz_fuzz_websocket_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/websocket
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)
