@@ -336,6 +336,7 @@ static void send_request(struct exchange *ex, const struct control_message *m)
 	must(n > 0 && (size_t)n < sizeof(text));
 	head_init(&head);
 	if (head_parse(&head, text, (size_t)n) == HEAD_DONE) {
+		stat_add(ex->control->desk->stats, STAT_requests, 1);
 		routes_serve(ex->control->desk, &ex->sink, &head);
 		return;
 	}

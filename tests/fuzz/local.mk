@@ -56,6 +56,11 @@ tests_fuzz_fuzz_proxy_header_SOURCES = tests/fuzz/fuzz_proxy_header.c $(fuzz_mai
 tests_fuzz_fuzz_proxy_header_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/proxy_header
 
+fuzz_programs += tests/fuzz/fuzz_websocket
+tests_fuzz_fuzz_websocket_SOURCES = tests/fuzz/fuzz_websocket.c $(fuzz_main)
+tests_fuzz_fuzz_websocket_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/websocket
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)

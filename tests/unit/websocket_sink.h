@@ -5,6 +5,7 @@
 #ifndef REELCACHE_TESTS_UNIT_WEBSOCKET_SINK_H
 #define REELCACHE_TESTS_UNIT_WEBSOCKET_SINK_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
