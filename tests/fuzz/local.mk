@@ -56,6 +56,11 @@ tests_fuzz_fuzz_proxy_header_SOURCES = tests/fuzz/fuzz_proxy_header.c $(fuzz_mai
 tests_fuzz_fuzz_proxy_header_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/proxy_header
 
+fuzz_programs += tests/fuzz/fuzz_h2
+tests_fuzz_fuzz_h2_SOURCES = tests/fuzz/fuzz_h2.c $(fuzz_main)
+tests_fuzz_fuzz_h2_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/h2
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)
