@@ -429,6 +429,24 @@ def test_slow_headers_are_no_progress(quick):
             time.sleep(0.1)
 
 
+def test_heads_one_after_the_other(quick):
+    """Each has its time, also when the next begins with the last's end."""
+    with Peer(quick.port) as peer:
+        peer.pause()
+        peer.generous = False  # nothing may come between the pieces
+        begun = time.monotonic()
+        while time.monotonic() - begun < 1.6:
+            data = peer.headers(peer.fields("/healthz")).serialize()
+            peer.send(data[:12] if peer.next_id == 3 else rest + data[:12])
+            rest = data[12:]
+            time.sleep(0.2)
+            peer.step(0)
+        peer.send(rest)
+        peer.finish(*peer.streams.values())
+        assert all(s.status == 200 for s in peer.streams.values())
+        assert peer.goaways == []
+
+
 def test_waiting_for_the_origin_is_not_idle(quick, thing):
     obj = thing(1000, hang=True)
     with Peer(quick.port) as peer:
