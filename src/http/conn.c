@@ -386,12 +386,13 @@ static bool run_once(struct conn *c)
 static void choose_h2_timer(struct conn *c, bool wrote)
 {
 	bool used = h2_take_used(c->h2) || wrote;
+	bool anew;
 
 	/* a stream's own wait is not over because others go on */
 	h2_check_streams(c->h2);
 	/* between a head's frames no other may come */
-	if (h2_is_in_head(c->h2))
-		conn_set_timer(c, CONN_TIMER_HEAD, false);
+	if (h2_is_in_head(c->h2, &anew))
+		conn_set_timer(c, CONN_TIMER_HEAD, anew);
 	else if (c->wire.out != NULL)
 		conn_set_timer(c, CONN_TIMER_SEND, wrote);
 	else if (h2_waits_for_client(c->h2))

@@ -204,6 +204,7 @@ static int on_begin_headers(nghttp2_session *session,
 	h2_request_free(h->request);
 	h->request = h2_request_new();
 	h->request_id = frame->hd.stream_id;
+	h->head_begun = true;
 	st = h2_stream_new(h, frame->hd.stream_id);
 	if (st == NULL || h->request == NULL) {
 		if (st != NULL)
@@ -502,8 +503,10 @@ uint32_t h2_stream_count(const struct h2 *h)
 	return h->stream_count;
 }
 
-bool h2_is_in_head(const struct h2 *h)
+bool h2_is_in_head(struct h2 *h, bool *anew)
 {
+	*anew = h->head_begun;
+	h->head_begun = false;
 	return h->request != NULL && !h->ending && !h->goodbye;
 }
 

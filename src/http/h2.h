@@ -63,8 +63,8 @@ void h2_say_goodbye(struct h2 *h);
 /* Did the client send anything since it was last asked? */
 bool h2_take_used(struct h2 *h);
 uint32_t h2_stream_count(const struct h2 *h);
-/* Has a request's head begun to arrive? */
-bool h2_is_in_head(const struct h2 *h);
+/* Is a request's head arriving?  anew: another one than when last asked. */
+bool h2_is_in_head(struct h2 *h, bool *anew);
 /* Does a response wait for its client? */
 bool h2_waits_for_client(const struct h2 *h);
 /* Nothing is left to be done. */

@@ -80,11 +80,12 @@ struct h2 {
 	uint32_t updates_left; /* WINDOW_UPDATEs that DATA frames call for */
 	uint64_t flood_ms;     /* when it was counted */
 	uint64_t checked_ms;   /* when nothing waited, or h2_check_streams() */
-	uint64_t drain_ms; /* when the second GOAWAY is due; 0 = not at all */
-	bool again : 1;    /* h2_run() has more to do */
-	bool heard : 1;    /* bytes came since h2_take_used() */
-	bool corked : 1;   /* MSG_MORE may hold something back */
-	bool moved : 1;    /* bytes of a body went since the last check */
+	uint64_t drain_ms;   /* when the second GOAWAY is due; 0 = not at all */
+	bool again : 1;      /* h2_run() has more to do */
+	bool heard : 1;      /* bytes came since h2_take_used() */
+	bool corked : 1;     /* MSG_MORE may hold something back */
+	bool moved : 1;      /* bytes of a body went since the last check */
+	bool head_begun : 1; /* since h2_is_in_head() */
 	bool drained : 1;
 	bool goodbye : 1;
 	bool ending : 1;  /* for a fault: nothing more is read */

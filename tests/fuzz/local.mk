@@ -61,6 +61,11 @@ tests_fuzz_fuzz_websocket_SOURCES = tests/fuzz/fuzz_websocket.c $(fuzz_main)
 tests_fuzz_fuzz_websocket_LDFLAGS = $(fuzz_ldflags)
 fuzz_corpora += tests/fuzz/corpus/websocket
 
+fuzz_programs += tests/fuzz/fuzz_h2
+tests_fuzz_fuzz_h2_SOURCES = tests/fuzz/fuzz_h2.c $(fuzz_main)
+tests_fuzz_fuzz_h2_LDFLAGS = $(fuzz_ldflags)
+fuzz_corpora += tests/fuzz/corpus/h2
+
 EXTRA_PROGRAMS = $(fuzz_programs)
 CLEANFILES += $(fuzz_programs)
 check_DATA = $(fuzz_programs)

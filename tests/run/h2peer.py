@@ -74,6 +74,7 @@ class Peer:
         self.closed = False
         self.order = []  # (stream, bytes) of DATA as it came
         self.frames = collections.Counter()
+        self.opened = set()  # streams whose window the server opened
         self.next_id = 1
         if preface:
             self.send(PREFACE, frames.SettingsFrame(0, settings={
@@ -132,9 +133,10 @@ class Peer:
         self.send(frame)
         return self.streams[frame.stream_id]
 
-    def data(self, stream, data, end=False, **more):
-        self.send(frames.DataFrame(stream.id, data=data, flags=(
-            ("END_STREAM",) if end else ()), **more))
+    def data(self, stream, data, end=False, flags=(), **more):
+        if end:
+            flags = (*flags, "END_STREAM")
+        self.send(frames.DataFrame(stream.id, data=data, flags=flags, **more))
 
     def grant(self, stream, count):
         """Opens a window; stream 0: the connection's."""
@@ -198,6 +200,7 @@ class Peer:
 
     def on_windowupdate(self, frame, _):
         assert frame.window_increment > 0
+        self.opened.add(frame.stream_id)
 
     def on_headers(self, frame, _):
         self.block = bytearray()

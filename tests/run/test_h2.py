@@ -16,6 +16,7 @@ pytest.importorskip("hpack")
 from hyperframe import frame as frames  # noqa: E402
 
 import client  # noqa: E402
+import content  # noqa: E402
 import h2peer  # noqa: E402
 import harness  # noqa: E402
 from h2peer import Peer  # noqa: E402
@@ -149,6 +150,26 @@ def test_windows_of_bodies_are_given_back(server):
         assert peer.frames["WindowUpdate"] >= 2
 
 
+def test_windows_of_waiting_bodies_are_given_back(server, thing):
+    """Of each stream, and of the connection."""
+    obj = thing(1000, hang=True)
+    with Peer(server.port) as peer:
+        streams = [peer.ask(path(obj), end=False) for _ in range(4)]
+        for stream in streams:
+            for _ in range(3):
+                peer.data(stream, b"x" * 16000, pad_length=100,
+                          flags=("PADDED",))
+            peer.pause()
+            assert stream.id in peer.opened
+        assert 0 in peer.opened
+        for stream in streams:
+            peer.data(stream, b"", end=True)
+        obj.hang = False
+        peer.finish(*streams)
+        for stream in streams:
+            checked(stream, obj)
+
+
 def test_hundred_streams(server, thing):
     objects = [thing(200_000 + n) for n in range(10)]
     with Peer(server.port) as peer:
@@ -202,6 +223,18 @@ def test_windows_of_one_byte(server, thing):
     with Peer(server.port, window=1) as peer:
         checked(peer.get(path(obj)), obj)
         assert peer.frames["Data"] >= 300
+
+
+def test_answers_from_memory_in_pieces(server):
+    with Peer(server.port, window=1) as peer:
+        res = peer.get("/proxy/no-such-thing")
+        assert json.loads(res.body)["status"] == 404
+        assert res.headers["content-length"] == str(len(res.body))
+    with Peer(server.port, window=777) as peer:
+        res = peer.get("/metrics")
+        assert len(res.body) == int(res.headers["content-length"]) > 5000
+        assert all(re.fullmatch(r"#.*|[a-z_0-9]+({.*})? \S+", line)
+                   for line in res.body.decode().splitlines())
 
 
 def test_window_that_opens_later(server, thing):
@@ -427,6 +460,24 @@ def test_slow_headers_are_no_progress(quick):
                 frame.stream_id, data=peer.encoder.encode([("a", "b")]))):
             assert time.monotonic() - begun < 5
             time.sleep(0.1)
+
+
+def test_heads_one_after_the_other(quick):
+    """Each has its time, also when the next begins with the last's end."""
+    with Peer(quick.port) as peer:
+        peer.pause()
+        peer.generous = False  # nothing may come between the pieces
+        begun = time.monotonic()
+        while time.monotonic() - begun < 1.6:
+            data = peer.headers(peer.fields("/healthz")).serialize()
+            peer.send(data[:12] if peer.next_id == 3 else rest + data[:12])
+            rest = data[12:]
+            time.sleep(0.2)
+            peer.step(0)
+        peer.send(rest)
+        peer.finish(*peer.streams.values())
+        assert all(s.status == 200 for s in peer.streams.values())
+        assert peer.goaways == []
 
 
 def test_waiting_for_the_origin_is_not_idle(quick, thing):
@@ -759,6 +810,30 @@ def test_origin_breaks_off(server, thing):
         assert stream.reset == h2peer.INTERNAL_ERROR
         client.same(obj.seed, 0, stream.body)
         assert peer.get("/healthz").status == 200
+
+
+def test_file_changes_under_way(make, tmp_path):
+    """The source gives up while a frame is being made."""
+    size = 8 * MIB
+    (tmp_path / "a.mp4").write_bytes(content.span("old", 0, size))
+    server = make(main={"workers": 1}, source__films={
+        "type": "directory", "path": tmp_path}).start()
+    target = "/proxy/a?source=films"
+    with Peer(server.port) as peer:
+        peer.generous = ()
+        streams = [peer.ask(target) for _ in range(3)]
+        peer.until(lambda: all(s.window == 0 for s in streams), "begun")
+        with open(tmp_path / "a.mp4", "r+b") as f:
+            f.truncate(size // 2)
+        for stream in streams:
+            peer.grant(stream, size)
+        peer.finish(*streams)
+        for stream in streams:
+            assert not stream.ended
+            assert stream.reset == h2peer.INTERNAL_ERROR
+            client.same("old", 0, stream.body)
+        assert peer.get("/healthz").status == 200
+        assert peer.goaways == []
 
 
 def test_prefetcher_is_killed(make, shared_origin):

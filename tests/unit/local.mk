@@ -19,6 +19,7 @@ check_PROGRAMS += \
 	tests/unit/test_http_conditional \
 	tests/unit/test_http_date \
 	tests/unit/test_http_forwarded \
+	tests/unit/test_http_h2_request \
 	tests/unit/test_http_head \
 	tests/unit/test_http_lobby \
 	tests/unit/test_http_proxy_header \
