@@ -9,7 +9,6 @@ import socket
 import ssl
 import struct
 import subprocess
-import threading
 import time
 import types
 
@@ -18,7 +17,7 @@ import pytest
 import client
 import harness
 import tls_peer
-from tls_peer import V12, V13, VERSIONS, Peer, context, openssl
+from tls_peer import V12, VERSIONS, Peer, context, openssl
 
 MIB = 1 << 20
 HEAD_TIMEOUT_S = 2

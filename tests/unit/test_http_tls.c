@@ -2,12 +2,15 @@
  * files that are refused, what a full socket keeps. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -371,6 +374,97 @@ static void test_end_behind_kept_bytes(void **state)
 	}
 }
 
+static void connect_by_tcp(int fds[2])
+{
+	struct sockaddr_in at = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t bytes = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	int yes = 1;
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, bytes), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &bytes),
+			 0);
+	fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fds[1], (struct sockaddr *)&at, bytes), 0);
+	fds[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(fds[0] >= 0);
+	for (unsigned n = 0; n < 2; n++)
+		assert_int_equal(setsockopt(fds[n], IPPROTO_TCP, TCP_NODELAY,
+					    &yes, sizeof(yes)),
+				 0);
+	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	close(listener);
+}
+
+static int make_file(const char *bytes, size_t count)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, count), count);
+	return fd;
+}
+
+/* Of a file no more is kept than little: a record or two, whatever the socket
+ * has left. */
+static void test_file_for_a_slow_client(void **state)
+{
+	struct segment_tickets none = { 0 };
+	struct tls_context *context = make_context(&none);
+	struct talk k = { 0 };
+	size_t bytes = 16u << 20, count = 0;
+	char *sent = malloc(bytes), *got = malloc(bytes + 1);
+	int fds[2], file, rc;
+	uint64_t done = 0;
+	unsigned keeps = 0;
+
+	(void)state;
+	for (size_t n = 0; n < bytes; n++)
+		sent[n] = (char)(n * 5 + n / 253);
+	file = make_file(sent, bytes);
+	talk_init(&k, context, TLS1_3_VERSION, NULL);
+	connect_by_tcp(fds);
+	assert_int_equal(dup2(fds[0], k.wire.fd), k.wire.fd);
+	assert_int_equal(dup2(fds[1], k.fd), k.fd);
+	close(fds[0]);
+	close(fds[1]);
+	shake_hands(&k);
+	for (unsigned turns = 0; count < bytes; turns++) {
+		assert_true(turns < 100000);
+		while (done < bytes && wire_flush(&k.wire) && k.wire.writable) {
+			int64_t n =
+				wire_file(&k.wire, file, done, bytes - done,
+					  false);
+
+			assert_true(n >= 0);
+			done += (uint64_t)n;
+			assert_true(k.wire.out_bytes < 2 * 17000);
+			keeps += k.wire.out != NULL;
+		}
+		/* about as much as makes a socket writable again */
+		for (unsigned n = 0; n < 40; n++) {
+			rc = SSL_read(k.ssl, got + count,
+				      (int)(bytes + 1 - count));
+			if (rc > 0)
+				count += (size_t)rc;
+		}
+		k.wire.writable = true;
+		(void)wire_flush(&k.wire);
+	}
+	assert_true(keeps > 0);
+	assert_memory_equal(got, sent, bytes);
+	assert_int_equal(wire_file(&k.wire, file, bytes, 1, false), -ENODATA);
+	close(file);
+	talk_fini(&k);
+	tls_context_free(context);
+	free(sent);
+	free(got);
+}
+
 /* Who sends what is no byte of HTTP, for ever, does not keep others from their
  * turn, and is read on in the next one. */
 static void test_updates_of_keys_without_end(void **state)
@@ -416,6 +510,7 @@ int main(void)
 		cmocka_unit_test(test_keys_that_are_being_changed),
 		cmocka_unit_test(test_no_tickets),
 		cmocka_unit_test(test_end_behind_kept_bytes),
+		cmocka_unit_test(test_file_for_a_slow_client),
 		cmocka_unit_test(test_updates_of_keys_without_end),
 	};
 
