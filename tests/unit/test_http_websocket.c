@@ -14,8 +14,8 @@
 #include "http/websocket.h"
 #include "websocket_sink.h"
 
-#define KEY   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-#define PLENTY ((size_t)1 << 40)
+#define KEY        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define PLENTY     ((size_t)1 << 40)
 #define FILE_BYTES 300000u
 
 static struct websocket_host host;
@@ -266,7 +266,10 @@ static void test_every_division(void **state)
 	count += fake_frame(in + count, 0x00, "", 0);
 	count += fake_frame(in + count, 0x80, "\xbcrich", 5);
 	count += fake_frame(in + count, 0x8a, "", 0);
-	count += fake_frame(in + count, 0x88, "\x03\xe9" "bye", 5);
+	count += fake_frame(in + count, 0x88,
+			    "\x03\xe9"
+			    "bye",
+			    5);
 	for (size_t cut = 0; cut <= count; cut++) {
 		open_one(PLENTY);
 		if (cut == 0) {
@@ -300,14 +303,14 @@ static void test_faults(void **state)
 		unsigned code;
 	} cases[] = {
 #define CASE(bytes, code) { bytes, sizeof(bytes) - 1, code }
-		CASE("\x81\x02{}", 1002),                      /* not masked */
-		CASE("\xc1\x80\0\0\0\0", 1002),                /* reserved */
-		CASE("\x83\x80\0\0\0\0", 1002),                /* unknown */
-		CASE("\x80\x80\0\0\0\0", 1002),                /* no begin */
+		CASE("\x81\x02{}", 1002),                       /* not masked */
+		CASE("\xc1\x80\0\0\0\0", 1002),                 /* reserved */
+		CASE("\x83\x80\0\0\0\0", 1002),                 /* unknown */
+		CASE("\x80\x80\0\0\0\0", 1002),                 /* no begin */
 		CASE("\x01\x80\0\0\0\0\x81\x80\0\0\0\0", 1002), /* no end */
-		CASE("\x09\x80\0\0\0\0", 1002),                /* cut ping */
-		CASE("\x89\xfe\x00\x7e\0\0\0\0x", 1002),       /* long ping */
-		CASE("\x81\xfe\x00\x05\0\0\0\0hello", 1002),   /* long length */
+		CASE("\x09\x80\0\0\0\0", 1002),                 /* cut ping */
+		CASE("\x89\xfe\x00\x7e\0\0\0\0x", 1002),        /* long ping */
+		CASE("\x81\xfe\x00\x05\0\0\0\0hello", 1002), /* long length */
 		CASE("\x81\x81\0\0\0\0\xff", 1007),
 		CASE("\x81\x83\0\0\0\0\xed\xa0\x80", 1007),
 		CASE("\x81\x81\0\0\0\0\xc3", 1007),
@@ -388,14 +391,14 @@ static void test_longest(void **state)
 
 static void test_text_lengths(void **state)
 {
-	static const size_t lengths[] = { 0,     1,	125,   126,   127,
+	static const size_t lengths[] = { 0,     1,     125,   126,   127,
 					  65535, 65536, 65537, 300000 };
 	static char text[300000];
 
 	(void)state;
 	memset(text, 'a', sizeof(text));
 	for (size_t n = 0; n < ARRAY_LEN(lengths); n++) {
-		size_t head = lengths[n] < 126 ? 2
+		size_t head = lengths[n] < 126     ? 2
 			      : lengths[n] < 65536 ? 4
 						   : 10;
 
@@ -424,14 +427,14 @@ static void test_file_with_pushback(void **state)
 
 		open_one(step);
 		assert_int_equal(websocket_file(ws, header, 16, file_fd, 77,
-						5000, &whole),
+						5000, false, &whole),
 				 5000);
 		assert_int_equal(whole, step >= want);
 		assert_true(sink.more); /* the head does not go alone */
 		if (!whole) {
 			assert_false(websocket_can_send(ws));
-			assert_int_equal(websocket_file(ws, header, 16,
-							file_fd, 0, 1, &whole),
+			assert_int_equal(websocket_file(ws, header, 16, file_fd,
+							0, 1, false, &whole),
 					 0);
 		}
 		feed(ping, ping_bytes);
@@ -461,7 +464,8 @@ static void test_file_outlives_its_owner(void **state)
 	(void)state;
 	assert_int_equal(write(fd, "abcdefgh", 8), 8);
 	open_one(5);
-	assert_int_equal(websocket_file(ws, "H", 1, fd, 0, 8, &whole), 8);
+	assert_int_equal(websocket_file(ws, "H", 1, fd, 0, 8, false, &whole),
+			 8);
 	assert_false(whole);
 	close(fd);
 	websocket_close(ws, WEBSOCKET_GOING_AWAY, "");
@@ -479,16 +483,17 @@ static void test_file_that_is_short(void **state)
 	(void)state;
 	open_one(PLENTY);
 	assert_int_equal(websocket_file(ws, "H", 1, file_fd, FILE_BYTES - 5, 6,
-					&whole),
+					false, &whole),
 			 -ENODATA);
 	assert_int_equal(websocket_file(ws, "H", 1, file_fd, UINT64_MAX - 1, 6,
-					&whole),
+					false, &whole),
 			 -ENODATA);
 	assert_int_equal(sink.out_bytes, 0);
 	/* cut while it is being sent: the frame cannot be finished */
 	sink.room = 10;
-	assert_int_equal(websocket_file(ws, "H", 1, file_fd, 0, 1000, &whole),
-			 1000);
+	assert_int_equal(
+		websocket_file(ws, "H", 1, file_fd, 0, 1000, false, &whole),
+		1000);
 	assert_int_equal(ftruncate(file_fd, 0), 0);
 	fake_take(&sink, PLENTY);
 	assert_int_equal(closes, 1);
@@ -529,8 +534,9 @@ static void test_pings_without_end(void **state)
 	while (count + 16 < sizeof(in))
 		count += fake_frame(in + count, 0x89, "pppp", 4);
 	open_one(100);
-	assert_int_equal(websocket_file(ws, "H", 1, file_fd, 0, 5000, &whole),
-			 5000);
+	assert_int_equal(
+		websocket_file(ws, "H", 1, file_fd, 0, 5000, false, &whole),
+		5000);
 	for (int n = 0; n < 100 && closes == 0; n++)
 		feed(in, count);
 	assert_int_equal(closes, 1);
