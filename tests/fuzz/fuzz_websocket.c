@@ -62,7 +62,7 @@ static void send_file(uint64_t off, uint64_t count)
 		return;
 	count = min_u64(count, FILE_BYTES - off);
 	n = websocket_file(ws, "0123456789abcdef", 16, file_fd, off, count,
-			   &whole);
+			   false, &whole);
 	must(n == 0 || n == -EPIPE || n == (int64_t)count);
 }
 

@@ -135,7 +135,7 @@ def test_handshakes_of_http2_that_are_wrong(server):
     assert "upgrade" not in old.headers
     assert refused(server, Http2, protocol="reelcache.v99").status == 400
     assert refused(server, Http2, path="/nothing").status == 404
-    assert refused(server, Http2, headers={":protocol": "other"}).status == 426
+    assert refused(server, Http2, headers={":protocol": "other"}).status == 501
 
 
 def test_origins(make, origin):
