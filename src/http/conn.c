@@ -399,6 +399,8 @@ static void choose_h2_timer(struct conn *c, bool wrote)
 		conn_set_timer(c, CONN_TIMER_SEND, false);
 	else if (h2_stream_count(c->h2) > 0 || c->on_ready)
 		conn_set_timer(c, CONN_TIMER_NONE, false);
+	else if (h2_awaits_bodies(c->h2))
+		conn_set_timer(c, CONN_TIMER_BODY, used);
 	else if (!c->used_before)
 		conn_set_timer(c, CONN_TIMER_HEAD, false);
 	else
@@ -612,6 +614,11 @@ static void time_out(struct conn *c)
 		}
 		/* do not let the kernel go on trying for minutes */
 		wire_reset_at_close(&c->wire);
+	}
+	if (c->timer == CONN_TIMER_BODY && c->h2 != NULL) {
+		h2_end_bodies(c->h2);
+		conn_set_timer(c, CONN_TIMER_BODY, true);
+		return;
 	}
 	if (c->timer == CONN_TIMER_HALF && c->wire.wrote) {
 		c->wire.wrote = false;

@@ -251,7 +251,8 @@ static int on_data(nghttp2_session *session, uint8_t flags UNUSED,
 		if (st->body_bytes > CONN_BODY_MAX)
 			(void)nghttp2_submit_rst_stream(
 				session, NGHTTP2_FLAG_NONE, stream_id,
-				NGHTTP2_CANCEL);
+				st->answered ? NGHTTP2_NO_ERROR
+					     : NGHTTP2_CANCEL);
 	}
 	return 0;
 }
@@ -312,11 +313,27 @@ static int on_invalid_frame(nghttp2_session *session UNUSED,
 	return pay_for_work(user_data);
 }
 
+static void end_answered(const struct h2_stream *st)
+{
+	(void)nghttp2_submit_rst_stream(st->h2->session, NGHTTP2_FLAG_NONE,
+					st->id, NGHTTP2_NO_ERROR);
+}
+
+void h2_end_bodies(struct h2 *h)
+{
+	const struct h2_stream *st;
+
+	TAILQ_FOREACH (st, &h->streams, link)
+		if (st->answered)
+			end_answered(st);
+	h2_set_ready(h);
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
 			 void *user_data)
 {
 	struct h2 *h = user_data;
-	const struct h2_stream *st;
+	struct h2_stream *st;
 
 	if (frame->hd.type == NGHTTP2_GOAWAY &&
 	    frame->goaway.error_code != NGHTTP2_NO_ERROR)
@@ -325,12 +342,15 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
 	     frame->hd.type != NGHTTP2_HEADERS) ||
 	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
 		return 0;
-	/* answered: the rest of the request is not wanted, RFC 9113 8.1 */
+	/* RFC 9113 section 8.1 lets us reset it now, but then curl throws the
+	 * answer away: the rest of a body may come, and not for long */
 	st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-	if (st != NULL && !st->client_ended)
-		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE,
-						frame->hd.stream_id,
-						NGHTTP2_NO_ERROR);
+	if (st == NULL || st->client_ended)
+		return 0;
+	st->answered = true;
+	h->answered_count++;
+	if (st->tunnel)
+		end_answered(st);
 	return 0;
 }
 
@@ -485,7 +505,7 @@ bool h2_waits_for_client(const struct h2 *h)
 	const struct h2_stream *st;
 
 	TAILQ_FOREACH (st, &h->streams, link)
-		if (st->head_sent && !st->deferred)
+		if (st->head_sent && !st->deferred && !st->answered)
 			return true;
 	return false;
 }
@@ -500,7 +520,12 @@ bool h2_take_used(struct h2 *h)
 
 uint32_t h2_stream_count(const struct h2 *h)
 {
-	return h->stream_count;
+	return h->stream_count - h->answered_count;
+}
+
+bool h2_awaits_bodies(const struct h2 *h)
+{
+	return h->answered_count > 0;
 }
 
 bool h2_is_in_head(struct h2 *h, bool *anew)
@@ -515,7 +540,7 @@ static bool is_stuck(const struct h2_stream *st)
 {
 	const struct h2 *h = st->h2;
 
-	return !st->moved && !st->deferred && st->head_sent &&
+	return !st->moved && !st->deferred && st->head_sent && !st->answered &&
 	       (!h->moved || nghttp2_session_get_stream_remote_window_size(
 				     h->session, st->id) <= 0);
 }

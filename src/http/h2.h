@@ -62,7 +62,12 @@ void h2_say_goodbye(struct h2 *h);
 
 /* Did the client send anything since it was last asked? */
 bool h2_take_used(struct h2 *h);
+/* Those that were not answered wholly. */
 uint32_t h2_stream_count(const struct h2 *h);
+/* Do bodies of requests still arrive that were answered? */
+bool h2_awaits_bodies(const struct h2 *h);
+/* They have had their time. */
+void h2_end_bodies(struct h2 *h);
 /* Is a request's head arriving?  anew: another one than when last asked. */
 bool h2_is_in_head(struct h2 *h, bool *anew);
 /* Does a response wait for its client? */

@@ -60,6 +60,7 @@ struct h2_stream {
 	bool pushed_back : 1;
 	bool pulling : 1;  /* the source is in writable(), of read_body() */
 	bool deferred : 1; /* nghttp2 waits for h2_stream_wake() */
+	bool answered : 1; /* and the client has not ended its body */
 	bool client_ended : 1;
 	bool input_ended : 1; /* and the source knows */
 	bool prioritized : 1; /* by the client */
@@ -74,7 +75,8 @@ struct h2 {
 	struct h2_request *request; /* HEADERS that are coming in */
 	int32_t request_id;         /* their stream */
 	uint32_t stream_count;
-	uint32_t batch_bytes; /* at most */
+	uint32_t answered_count; /* of these */
+	uint32_t batch_bytes;    /* at most */
 	uint32_t batch_now;
 	uint32_t flood_left;
 	uint32_t updates_left; /* WINDOW_UPDATEs that DATA frames call for */

@@ -314,6 +314,8 @@ void h2_stream_free(struct h2_stream *st)
 	}
 	TAILQ_REMOVE(&st->h2->streams, st, link);
 	st->h2->stream_count--;
+	if (st->answered)
+		st->h2->answered_count--;
 	free(st->out);
 	free(st->in);
 	free(st);

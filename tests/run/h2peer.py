@@ -74,6 +74,7 @@ class Peer:
         self.closed = False
         self.order = []  # (stream, bytes) of DATA as it came
         self.frames = collections.Counter()
+        self.resets = []     # (stream, code) from the server
         self.opened = set()  # streams whose window the server opened
         self.next_id = 1
         if preface:
@@ -249,6 +250,7 @@ class Peer:
 
     def on_rststream(self, frame, _):
         stream = self.streams[frame.stream_id]
+        self.resets.append((stream.id, frame.error_code))
         assert not (stream.ended and frame.error_code != NO_ERROR) or \
             stream.reset is not None
         if stream.reset is None and not stream.ended:

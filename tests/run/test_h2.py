@@ -55,7 +55,7 @@ def worker_of(peer):
 def quick(make_shared, shared_origin):
     """A server without patience."""
     return make_shared(shared_origin, main={"workers": 1}, http={
-        "head_timeout": "700ms", "idle_timeout": "900ms",
+        "head_timeout": "700ms", "body_timeout": "700ms", "idle_timeout": "900ms",
         "send_timeout": "1500ms", "notsent_lowat": "64K"}).start()
 
 
@@ -623,16 +623,28 @@ def test_many_cookies(server):
         assert peer.finish(peer.streams[1]).status == 200
 
 
-def test_half_closed_while_it_is_answered(server, thing):
-    """Answered without the rest of the request: RST_STREAM NO_ERROR."""
-    obj = fully(server, thing(1000))
-    with Peer(server.port) as peer:
-        stream = peer.ask(path(obj), end=False)
-        checked(peer.finish(stream), obj)
-        peer.pause()
-        assert peer.frames["RstStream"] == 1
-        peer.data(stream, b"late", end=True)
-        checked(peer.get(path(obj)), obj)
+def test_body_after_the_answer(quick, thing):
+    """It may come, for a while: a client that is cut short might never look
+    at its answer."""
+    obj = fully(quick, thing(1000))
+    with Peer(quick.port) as peer:
+        patient, late, much = [peer.ask(path(obj), end=False)
+                               for _ in range(3)]
+        for stream in (patient, late, much):
+            checked(peer.finish(stream), obj)
+        for _ in range(3):
+            peer.data(late, b"x" * 16384)
+        peer.data(late, b"", end=True)
+        for _ in range(5):
+            peer.data(much, b"x" * 16384)
+            peer.pause()
+        peer.until(lambda: peer.frames["RstStream"] == 1, "too much")
+        assert peer.resets == [(much.id, h2peer.NO_ERROR)]
+        begun = time.monotonic()
+        peer.until(lambda: peer.frames["RstStream"] == 2, "too late", 6)
+        assert peer.resets[1:] == [(patient.id, h2peer.NO_ERROR)]
+        assert time.monotonic() - begun > 0.4
+        assert peer.end() == h2peer.NO_ERROR
 
 
 @pytest.mark.parametrize("fields, status", [
