@@ -14,8 +14,8 @@
 #include "http/websocket.h"
 #include "websocket_sink.h"
 
-#define KEY   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-#define PLENTY ((size_t)1 << 40)
+#define KEY        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define PLENTY     ((size_t)1 << 40)
 #define FILE_BYTES 300000u
 
 static struct websocket_host host;
@@ -266,7 +266,10 @@ static void test_every_division(void **state)
 	count += fake_frame(in + count, 0x00, "", 0);
 	count += fake_frame(in + count, 0x80, "\xbcrich", 5);
 	count += fake_frame(in + count, 0x8a, "", 0);
-	count += fake_frame(in + count, 0x88, "\x03\xe9" "bye", 5);
+	count += fake_frame(in + count, 0x88,
+			    "\x03\xe9"
+			    "bye",
+			    5);
 	for (size_t cut = 0; cut <= count; cut++) {
 		open_one(PLENTY);
 		if (cut == 0) {
@@ -300,14 +303,14 @@ static void test_faults(void **state)
 		unsigned code;
 	} cases[] = {
 #define CASE(bytes, code) { bytes, sizeof(bytes) - 1, code }
-		CASE("\x81\x02{}", 1002),                      /* not masked */
-		CASE("\xc1\x80\0\0\0\0", 1002),                /* reserved */
-		CASE("\x83\x80\0\0\0\0", 1002),                /* unknown */
-		CASE("\x80\x80\0\0\0\0", 1002),                /* no begin */
+		CASE("\x81\x02{}", 1002),                       /* not masked */
+		CASE("\xc1\x80\0\0\0\0", 1002),                 /* reserved */
+		CASE("\x83\x80\0\0\0\0", 1002),                 /* unknown */
+		CASE("\x80\x80\0\0\0\0", 1002),                 /* no begin */
 		CASE("\x01\x80\0\0\0\0\x81\x80\0\0\0\0", 1002), /* no end */
-		CASE("\x09\x80\0\0\0\0", 1002),                /* cut ping */
-		CASE("\x89\xfe\x00\x7e\0\0\0\0x", 1002),       /* long ping */
-		CASE("\x81\xfe\x00\x05\0\0\0\0hello", 1002),   /* long length */
+		CASE("\x09\x80\0\0\0\0", 1002),                 /* cut ping */
+		CASE("\x89\xfe\x00\x7e\0\0\0\0x", 1002),        /* long ping */
+		CASE("\x81\xfe\x00\x05\0\0\0\0hello", 1002), /* long length */
 		CASE("\x81\x81\0\0\0\0\xff", 1007),
 		CASE("\x81\x83\0\0\0\0\xed\xa0\x80", 1007),
 		CASE("\x81\x81\0\0\0\0\xc3", 1007),
@@ -388,14 +391,14 @@ static void test_longest(void **state)
 
 static void test_text_lengths(void **state)
 {
-	static const size_t lengths[] = { 0,     1,	125,   126,   127,
+	static const size_t lengths[] = { 0,     1,     125,   126,   127,
 					  65535, 65536, 65537, 300000 };
 	static char text[300000];
 
 	(void)state;
 	memset(text, 'a', sizeof(text));
 	for (size_t n = 0; n < ARRAY_LEN(lengths); n++) {
-		size_t head = lengths[n] < 126 ? 2
+		size_t head = lengths[n] < 126     ? 2
 			      : lengths[n] < 65536 ? 4
 						   : 10;
 
@@ -430,8 +433,8 @@ static void test_file_with_pushback(void **state)
 		assert_true(sink.more); /* the head does not go alone */
 		if (!whole) {
 			assert_false(websocket_can_send(ws));
-			assert_int_equal(websocket_file(ws, header, 16,
-							file_fd, 0, 1, &whole),
+			assert_int_equal(websocket_file(ws, header, 16, file_fd,
+							0, 1, &whole),
 					 0);
 		}
 		feed(ping, ping_bytes);
@@ -478,12 +481,12 @@ static void test_file_that_is_short(void **state)
 
 	(void)state;
 	open_one(PLENTY);
-	assert_int_equal(websocket_file(ws, "H", 1, file_fd, FILE_BYTES - 5, 6,
-					&whole),
-			 -ENODATA);
-	assert_int_equal(websocket_file(ws, "H", 1, file_fd, UINT64_MAX - 1, 6,
-					&whole),
-			 -ENODATA);
+	assert_int_equal(
+		websocket_file(ws, "H", 1, file_fd, FILE_BYTES - 5, 6, &whole),
+		-ENODATA);
+	assert_int_equal(
+		websocket_file(ws, "H", 1, file_fd, UINT64_MAX - 1, 6, &whole),
+		-ENODATA);
 	assert_int_equal(sink.out_bytes, 0);
 	/* cut while it is being sent: the frame cannot be finished */
 	sink.room = 10;
