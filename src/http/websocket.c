@@ -12,14 +12,14 @@
 #include "http/base64.h"
 #include "http/fields.h"
 
-#define KEY_BYTES     24u /* base64 of 16 bytes */
-#define PONGS_MAX     1024u
-#define IDLE_BYTES    4096u /* of a message's room that are kept */
-#define FRAME_HEAD    10u   /* RFC 6455 section 5.2, without a mask */
-#define FRAME_BINARY  0x82u /* the last of its message, and the only one */
-#define LENGTH_16     126u
-#define LENGTH_64     127u
-#define FRAME_CLOSE   0x88u
+#define KEY_BYTES    24u /* base64 of 16 bytes */
+#define PONGS_MAX    1024u
+#define IDLE_BYTES   4096u /* of a message's room that are kept */
+#define FRAME_HEAD   10u   /* RFC 6455 section 5.2, without a mask */
+#define FRAME_BINARY 0x82u /* the last of its message, and the only one */
+#define LENGTH_16    126u
+#define LENGTH_64    127u
+#define FRAME_CLOSE  0x88u
 
 /*
  *   open ----- message, texts, files -----.
@@ -57,10 +57,10 @@ struct websocket {
 	uint64_t ping_ms;  /* of one without an answer; 0 = none */
 	uint64_t close_ms; /* when closing is over; 0 = it has not begun */
 	uint32_t batch_used;
-	uint16_t answer_code; /* 0 = none */
-	uint8_t calls;        /* of the event loop, on the stack */
-	bool in_control : 1;     /* the frame that comes in */
-	bool payload_next : 1;   /* of a frame whose head was taken */
+	uint16_t answer_code;  /* 0 = none */
+	uint8_t calls;         /* of the event loop, on the stack */
+	bool in_control : 1;   /* the frame that comes in */
+	bool payload_next : 1; /* of a frame whose head was taken */
 	bool batch_pushed : 1;
 	bool answer_close : 1; /* with this code; then it is over */
 	bool over : 1;
@@ -95,8 +95,8 @@ static bool offers(const struct head *head, const char *protocol)
 {
 	struct slice line, element;
 
-	for (unsigned at = 0; head_next_line(
-		     head, FIELD_SEC_WEBSOCKET_PROTOCOL, &at, &line);)
+	for (unsigned at = 0;
+	     head_next_line(head, FIELD_SEC_WEBSOCKET_PROTOCOL, &at, &line);)
 		while (slice_next_element(&line, &element))
 			if (slice_is(element, protocol))
 				return true;
@@ -112,10 +112,9 @@ bool websocket_check(const struct head *head, const char *protocol,
 	why->status = 400;
 	if (!slice_is(version, "13")) {
 		why->status = 426;
-		why->fields = head->http2
-				      ? "Sec-WebSocket-Version: 13\r\n"
-				      : "Upgrade: websocket\r\n"
-					"Sec-WebSocket-Version: 13\r\n";
+		why->fields = head->http2 ? "Sec-WebSocket-Version: 13\r\n"
+					  : "Upgrade: websocket\r\n"
+					    "Sec-WebSocket-Version: 13\r\n";
 		why->detail = "version 13 of the WebSocket protocol is spoken";
 		return false;
 	}

@@ -28,11 +28,11 @@
 #include "http/slice.h"
 #include "util/base.h"
 
-#define WEBSOCKET_MESSAGE_MAX 65536u           /* of the client; 1009 above */
-#define WEBSOCKET_QUEUE_MAX   (256u * 1024u)   /* texts that wait */
-#define WEBSOCKET_TEXT_MAX    (320u * 1024u)   /* one of ours */
-#define WEBSOCKET_HEADER_MAX  32u              /* before a file's bytes */
-#define WEBSOCKET_CLOSE_MS    3000u            /* for the closing handshake */
+#define WEBSOCKET_MESSAGE_MAX 65536u         /* of the client; 1009 above */
+#define WEBSOCKET_QUEUE_MAX   (256u * 1024u) /* texts that wait */
+#define WEBSOCKET_TEXT_MAX    (320u * 1024u) /* one of ours */
+#define WEBSOCKET_HEADER_MAX  32u            /* before a file's bytes */
+#define WEBSOCKET_CLOSE_MS    3000u          /* for the closing handshake */
 #define WEBSOCKET_BATCH_BYTES 65536u
 
 /* RFC 6455 section 7.4.1, those that we send by ourselves. */

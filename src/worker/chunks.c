@@ -138,6 +138,15 @@ static int chunk_head_end(struct sink *sink, enum sink_body body,
 	return rc;
 }
 
+/* Big frames cost less, but what comes after one waits for it. */
+static void choose_frame(struct control *c, bool slow)
+{
+	c->frame_max = slow ? CHUNK_FRAME_SLOW
+			    : (uint32_t)min_u64(2u * (uint64_t)c->frame_max,
+						CHUNK_FRAME_FAST);
+	c->frame_us = 0;
+}
+
 /* --- turns --------------------------------------------------------------- */
 
 static void wait_for_turn(struct exchange *ex)
@@ -152,6 +161,9 @@ void chunks_run(struct control *c)
 {
 	struct exchange *ex;
 
+	if (c->frame_us != 0 && websocket_can_send(c->ws))
+		choose_frame(c, desk_now_us(c->desk) - c->frame_us >
+					CHUNK_SLOW_US);
 	while ((ex = TAILQ_FIRST(&c->turns)) != NULL &&
 	       websocket_can_send(c->ws)) {
 		TAILQ_REMOVE(&c->turns, ex, turn_link);
@@ -182,14 +194,6 @@ static uint64_t allowance(struct exchange *ex, uint64_t count)
 
 /* --- bytes --------------------------------------------------------------- */
 
-/* Big frames cost less, but what comes after one waits for it. */
-static void choose_frame(struct control *c, bool whole)
-{
-	c->frame_max = whole ? (uint32_t)min_u64(2u * (uint64_t)c->frame_max,
-						 CHUNK_FRAME_FAST)
-			     : CHUNK_FRAME_SLOW;
-}
-
 static int64_t send_binary(struct exchange *ex, int fd, uint64_t file_off,
 			   uint64_t count)
 {
@@ -200,17 +204,20 @@ static int64_t send_binary(struct exchange *ex, int fd, uint64_t file_off,
 	make_header(header, ex, count);
 	n = websocket_file(ex->control->ws, header, sizeof(header), fd,
 			   file_off, count, ex->sink.changes, &whole);
-	if (n > 0)
-		choose_frame(ex->control, whole);
+	if (n > 0 && whole)
+		choose_frame(ex->control, false);
+	else if (n > 0)
+		ex->control->frame_us = desk_now_us(ex->control->desk);
 	return n;
 }
 
 static int64_t send_base64(struct exchange *ex, int fd, uint64_t file_off,
 			   uint64_t count)
 {
-	static const char form[] = "{\"type\":\"VIDEO_CHUNK\",\"request\":%" PRIu32
-				   ",\"offset\":%" PRIu64 ",\"last\":%s,"
-				   "\"data\":\"";
+	static const char form[] =
+		"{\"type\":\"VIDEO_CHUNK\",\"request\":%" PRIu32
+		",\"offset\":%" PRIu64 ",\"last\":%s,"
+		"\"data\":\"";
 	char text[BASE64_BYTES(CHUNK_BASE64_BYTES) + 256];
 	struct controls *all = ex->control->desk->controls;
 	ssize_t got;
@@ -260,10 +267,11 @@ static void chunk_end(struct sink *sink)
 	int n;
 
 	if (ex->begun) {
-		n = snprintf(text, sizeof(text),
-			     "{\"type\":\"VIDEO_CHUNK_END\",\"request\":%" PRIu32
-			     ",\"bytes\":%" PRIu64 "}",
-			     ex->request, ex->sent_bytes);
+		n = snprintf(
+			text, sizeof(text),
+			"{\"type\":\"VIDEO_CHUNK_END\",\"request\":%" PRIu32
+			",\"bytes\":%" PRIu64 "}",
+			ex->request, ex->sent_bytes);
 		websocket_text(ex->control->ws, text, (size_t)n);
 	} else {
 		exchange_fail(ex, "there is no answer");

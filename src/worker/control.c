@@ -329,10 +329,10 @@ void control_serve(struct desk *desk, struct sink *sink,
 	if (!may_open(desk, sink, head))
 		return;
 	c = control_new(desk, sink, head);
-	rc = c == NULL ? -ENOMEM
-		       : websocket_open(&c->ws, &desk->controls->host, sink,
-					head, CONTROL_PROTOCOL, common, &ops,
-					c);
+	rc = c == NULL
+		     ? -ENOMEM
+		     : websocket_open(&c->ws, &desk->controls->host, sink, head,
+				      CONTROL_PROTOCOL, common, &ops, c);
 	if (rc < 0) {
 		if (rc == -EPIPE)
 			sink->ops->reset(sink);

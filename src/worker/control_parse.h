@@ -13,9 +13,9 @@
 
 #include "util/base.h"
 
-#define CONTROL_TEXT_BYTES 129u /* ids and names, with their NUL */
-#define CONTROL_NOT_GIVEN  UINT64_MAX
-#define CONTROL_OFFSET_MAX (UINT64_C(1) << 62)
+#define CONTROL_TEXT_BYTES  129u /* ids and names, with their NUL */
+#define CONTROL_NOT_GIVEN   UINT64_MAX
+#define CONTROL_OFFSET_MAX  (UINT64_C(1) << 62)
 #define CONTROL_SECONDS_MAX 604800u
 
 #define CONTROL_CREDIT_FIRST (1024u * 1024u) /* unless the client says */

@@ -19,8 +19,9 @@
 #define CONTROL_REQUESTS   32u /* under way at a time on one WebSocket */
 #define CONTROL_CHUNKS     16u /* of chunks, besides those */
 #define CONTROL_HEAD_BYTES 8192u
-#define CHUNK_FRAME_FAST   (1024u * 1024u) /* payload of a binary message */
-#define CHUNK_FRAME_SLOW   (64u * 1024u)  /* to a client that was waited for */
+#define CHUNK_FRAME_FAST   (512u * 1024u) /* payload of a binary message */
+#define CHUNK_FRAME_SLOW   (64u * 1024u)  /* to a client that takes */
+#define CHUNK_SLOW_US      20000u         /* so long for one */
 #define CHUNK_BASE64_BYTES (48u * 1024u)
 
 struct control;
@@ -74,6 +75,7 @@ struct control {
 	uint32_t request_count;
 	uint32_t chunk_count;
 	uint32_t frame_max;
+	uint64_t frame_us; /* when the frame under way began; 0 = none is */
 };
 
 struct controls {

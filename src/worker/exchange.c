@@ -129,8 +129,7 @@ static int exchange_head_end(struct sink *sink, enum sink_body body UNUSED,
 	size_t bytes;
 	int rc = fields_end(f, &bytes);
 
-	if (rc == 0 &&
-	    slice_to_u64(exchange_field(f, "Retry-After"), &seconds))
+	if (rc == 0 && slice_to_u64(exchange_field(f, "Retry-After"), &seconds))
 		ex->retry_after_s = (uint32_t)min_u64(seconds, UINT32_MAX);
 	return rc;
 }
@@ -296,8 +295,7 @@ static const struct {
 } routes[] = {
 	[CONTROL_RESOLVE] = { "GET", "/resolve/", "RESOLVED" },
 	[CONTROL_PREFETCH] = { "POST", "/prefetch/", "PREFETCHING" },
-	[CONTROL_PREFETCH_PROGRESS] = { "GET", "/prefetch/",
-					"PREFETCH_STATE" },
+	[CONTROL_PREFETCH_PROGRESS] = { "GET", "/prefetch/", "PREFETCH_STATE" },
 	[CONTROL_PREFETCH_CANCEL] = { "DELETE", "/prefetch/",
 				      "PREFETCH_CANCELLED" },
 	[CONTROL_CHUNK] = { "GET", "/proxy/", NULL },

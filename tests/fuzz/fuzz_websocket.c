@@ -175,8 +175,8 @@ static void open_one(size_t room)
 	websocket_host_init(&host, 1);
 	fake_open(&sink, room);
 	closes = 0;
-	must(websocket_open(&ws, &host, &sink.sink, &head, "p", SLICE(""),
-			    &ops, &sink) == 0);
+	must(websocket_open(&ws, &host, &sink.sink, &head, "p", SLICE(""), &ops,
+			    &sink) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -209,8 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		if (closes == 0 && room > 0)
 			fake_take(&sink, room);
 	}
-	must(sink.most_kept <=
-	     WEBSOCKET_QUEUE_MAX + 2 * WEBSOCKET_TEXT_MAX);
+	must(sink.most_kept <= WEBSOCKET_QUEUE_MAX + 2 * WEBSOCKET_TEXT_MAX);
 	if (closes == 0)
 		sink.sink.source_ops->input(sink.sink.source, NULL, 0);
 	must(closes == 1 && host.count == 0);

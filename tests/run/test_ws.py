@@ -67,7 +67,7 @@ def test_hello(server, transport):
 
 def test_of_a_library(server, thing):
     """A client that others wrote; it checks what we send."""
-    film = thing(MIB)
+    film = thing(4 * MIB)
 
     async def talk():
         async with websockets.connect(
@@ -83,13 +83,13 @@ def test_of_a_library(server, thing):
             assert json.loads(await s.recv()) == {"type": "PONG", "request": 3}
             await s.send(json.dumps({
                 "type": "REQUEST_VIDEO_CHUNK", "request": 1, "id": film.name,
-                "offset": 5, "length": 300000}))
+                "offset": 5, "length": 3000000, "credit": 3000000}))
             assert json.loads(await s.recv())["type"] == "VIDEO_CHUNK_BEGIN"
             data = b""
             while isinstance(got := await s.recv(), bytes):
                 data += got[16:]
             assert json.loads(got)["type"] == "VIDEO_CHUNK_END"
-            assert data == content.span(film.seed, 5, 300005)
+            assert data == content.span(film.seed, 5, 3000005)
         assert s.close_code == 1000
 
     asyncio.run(asyncio.wait_for(talk(), 30))

@@ -85,8 +85,7 @@ static void test_all_types(void **state)
 	     CONTROL_CHUNK);
 	assert_true(m.length == CONTROL_NOT_GIVEN && !m.base64 &&
 		    m.credit == CONTROL_NOT_GIVEN);
-	good("{\"type\":\"CREDIT\",\"request\":1,\"bytes\":5}",
-	     CONTROL_CREDIT);
+	good("{\"type\":\"CREDIT\",\"request\":1,\"bytes\":5}", CONTROL_CREDIT);
 	good("{\"type\":\"CANCEL\",\"request\":1}", CONTROL_CANCEL);
 }
 
@@ -117,7 +116,8 @@ static void test_refused(void **state)
 	    "start");
 	bad("{\"type\":\"PREFETCH\",\"request\":1,\"id\":\"a\",\"start\":1e99}",
 	    "start");
-	bad("{\"type\":\"PREFETCH\",\"request\":1,\"id\":\"a\",\"start\":\"1\"}",
+	bad("{\"type\":\"PREFETCH\",\"request\":1,\"id\":\"a\",\"start\":"
+	    "\"1\"}",
 	    "start");
 	assert_int_equal(parse("{\"type\":\"PREFETCH\",\"request\":1,"
 			       "\"id\":\"a\",\"start\":NaN}"),

@@ -24,8 +24,8 @@ struct fake_sink {
 	int status;
 	uint8_t *out; /* after the head */
 	size_t out_bytes;
-	size_t room;  /* bytes that the client takes */
-	size_t kept;  /* of bytes(), beyond room */
+	size_t room; /* bytes that the client takes */
+	size_t kept; /* of bytes(), beyond room */
 	size_t most_kept;
 	unsigned file_calls;
 	bool more; /* as of the last bytes() */
