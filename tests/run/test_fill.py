@@ -92,12 +92,13 @@ def test_seek_while_filling(server, thing):
     for start in (15 * MIB, 9 * MIB + 123457, obj.size - 65536):
         res = viewer(server, obj, start, start + 65536)
         assert 0.2 <= res.first_byte_after < 0.5, start
-    assert [r.start for r in obj.requests] == \
+    # what the first viewer lacks behind these may be fetched ahead by now
+    assert [r.start for r in obj.requests[:4]] == \
         [0, 15 * MIB, 9 * MIB + 123457, obj.size - 65536]
     client.same(obj.seed, MIB // 4, first.read(MIB // 4))
     first.reset()
     server.wait_idle()
-    assert obj.body_bytes <= obj.unique_bytes + 4 * LOST
+    assert obj.body_bytes <= obj.unique_bytes + 5 * LOST
 
 
 def test_open_seek_asks_from_the_wanted_byte(server, thing):

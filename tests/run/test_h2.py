@@ -1213,13 +1213,10 @@ def test_curl(server, thing):
 @pytest.mark.parametrize("options", [
     [], ["--continuation"], ["-w", "10"], ["-w", "10", "-W", "11"],
     ["--padding=200"], ["--no-dep"],
-    ["--extpri=u=1,i"], ["--trailer", "a: b"]], ids=" ".join)
+    ["--trailer", "a: b"]], ids=" ".join)
 def test_nghttp(server, thing, options, tmp_path):
     nghttp = tool("nghttp")
     obj = thing(300_000)
-    if options[:1] == ["--extpri=u=1,i"] and \
-            b"extpri" not in output(nghttp, "--help"):
-        pytest.skip("this nghttp is too old")
     if options[:1] == ["--trailer"]:
         body = tmp_path / "body"
         body.write_bytes(b"x" * 1000)
