@@ -385,7 +385,7 @@ static bool run_once(struct conn *c)
 
 static void choose_h2_timer(struct conn *c, bool wrote)
 {
-	bool used = h2_take_used(c->h2) || wrote;
+	bool used = h2_take_used(c->h2);
 	bool anew;
 
 	/* a stream's own wait is not over because others go on */
@@ -420,7 +420,10 @@ static void choose_timer(struct conn *c)
 		choose_h2_timer(c, wrote);
 		return;
 	}
-	if (c->wire.out != NULL || (c->pushed_back && !c->on_ready))
+	/* who has asked for nothing is not waited for as a slow reader */
+	if (!c->used_before && !c->responding)
+		conn_set_timer(c, CONN_TIMER_HEAD, false);
+	else if (c->wire.out != NULL || (c->pushed_back && !c->on_ready))
 		conn_set_timer(c, CONN_TIMER_SEND, wrote);
 	else if (c->responding && c->wire.peer_closed && !c->on_ready)
 		conn_set_timer(c, CONN_TIMER_HALF, wrote);
@@ -429,9 +432,8 @@ static void choose_timer(struct conn *c)
 		conn_set_timer(c, CONN_TIMER_NONE, false);
 	else if (c->skip_bytes > 0)
 		conn_set_timer(c, CONN_TIMER_BODY, false);
-	else if (!c->used_before ||
-		 (c->in != NULL &&
-		  head_begun(&c->in->head, c->in->used - c->in->from)))
+	else if (c->in != NULL &&
+		 head_begun(&c->in->head, c->in->used - c->in->from))
 		conn_set_timer(c, CONN_TIMER_HEAD, false);
 	else
 		conn_set_timer(c, CONN_TIMER_IDLE, wrote);
@@ -482,7 +484,8 @@ static void conn_run(struct conn *c)
 	if (c->h2 != NULL && !c->wire.broken)
 		run_h2(c);
 	c->busy = false;
-	if (!c->wire.broken && wire_was_cut_short(&c->wire))
+	if (!c->wire.broken && c->wire.out == NULL &&
+	    wire_was_cut_short(&c->wire))
 		conn_set_ready(c);
 	/* a reset that came together with the last bytes has no edge of its
 	 * own; whoever sends sees it */

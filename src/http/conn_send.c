@@ -137,6 +137,8 @@ static int conn_bytes(struct sink *sink, const void *bytes, size_t count)
 			return rc;
 	}
 	body_sent(c, count);
+	if (c->duplex)
+		c->turn_bytes += (uint32_t)count;
 	return send_text(c, bytes, count,
 			 sink->more || (c->body_left > 0 &&
 					c->framing == FRAMING_LENGTH));
@@ -188,11 +190,18 @@ static int64_t conn_file(struct sink *sink, int fd, uint64_t file_off,
 	return n;
 }
 
+static uint64_t conn_unread(const struct sink *sink)
+{
+	return wire_unread(&((const struct conn *)sink)->wire);
+}
+
 static bool conn_ready(struct sink *sink)
 {
 	struct conn *c = (struct conn *)sink;
 
-	if (c->wire.out == NULL && !c->wire.broken)
+	if (c->turn_bytes >= CONN_TURN_BYTES)
+		conn_set_ready(c);
+	else if (c->wire.out == NULL && !c->wire.broken)
 		return true;
 	c->pushed_back = true;
 	return false;
@@ -255,6 +264,7 @@ const struct sink_ops conn_sink_ops = {
 	.bytes = conn_bytes,
 	.file = conn_file,
 	.ready = conn_ready,
+	.unread = conn_unread,
 	.end = conn_end,
 	.reset = conn_reset,
 	.peer = conn_peer,

@@ -31,6 +31,7 @@ static void take_out(struct h2_stream *st)
 	st->frame_used += n;
 	st->frame_left -= n;
 	st->out_sent += (uint32_t)n;
+	st->h2->kept_bytes -= (uint32_t)n;
 	if (st->out_sent == st->out_bytes) {
 		free(st->out);
 		st->out = NULL;
@@ -286,6 +287,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame,
 
 	if (frame->hd.type == NGHTTP2_PRIORITY_UPDATE)
 		reprioritize(h, frame);
+	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
+		h->heard = true;
 	if (st == NULL)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS &&
@@ -338,9 +341,10 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
 	if (frame->hd.type == NGHTTP2_GOAWAY &&
 	    frame->goaway.error_code != NGHTTP2_NO_ERROR)
 		count_fault(h);
-	if ((frame->hd.type != NGHTTP2_DATA &&
-	     frame->hd.type != NGHTTP2_HEADERS) ||
-	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+	if (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS)
+		return 0;
+	h->heard = true;
+	if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
 		return 0;
 	/* RFC 9113 section 8.1 lets us reset it now, but then curl throws the
 	 * answer away: the rest of a body may come, and not for long */
@@ -386,7 +390,6 @@ static void receive(struct h2 *h)
 		if (n == 0)
 			return;
 		c->turn_bytes += (uint32_t)n;
-		h->heard = true;
 		h2_input(h, c->host->buffer, n);
 		/* a reset that came with these bytes has no event of its own */
 		c->wire.readable = true;

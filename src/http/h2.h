@@ -60,7 +60,8 @@ void h2_check_streams(struct h2 *h);
 /* Nothing happened for a timeout: says goodbye. */
 void h2_say_goodbye(struct h2 *h);
 
-/* Did the client send anything since it was last asked? */
+/* Was anything of a request or an answer sent since it was last asked?  PINGs
+ * keep nothing open. */
 bool h2_take_used(struct h2 *h);
 /* Those that were not answered wholly. */
 uint32_t h2_stream_count(const struct h2 *h);

@@ -20,6 +20,12 @@
 #define H2_FRAME_HEAD  9u     /* RFC 9113 section 4.1 */
 #define H2_FRAME_BYTES 16384u /* of payload; every peer takes these */
 
+/* Answers that are made in memory and wait for their client's windows, of a
+ * connection: beyond the first no request is taken, beyond the second an
+ * answer is broken off. */
+#define H2_KEPT_BYTES     (1u << 20)
+#define H2_KEPT_BYTES_MAX (4u << 20)
+
 /* Frames on their way out: the process has one. */
 struct h2_batch {
 	uint32_t used;
@@ -78,13 +84,14 @@ struct h2 {
 	uint32_t answered_count; /* of these */
 	uint32_t batch_bytes;    /* at most */
 	uint32_t batch_now;
+	uint32_t kept_bytes; /* of all streams' out */
 	uint32_t flood_left;
 	uint32_t updates_left; /* WINDOW_UPDATEs that DATA frames call for */
 	uint64_t flood_ms;     /* when it was counted */
 	uint64_t checked_ms;   /* when nothing waited, or h2_check_streams() */
 	uint64_t drain_ms;   /* when the second GOAWAY is due; 0 = not at all */
 	bool again : 1;      /* h2_run() has more to do */
-	bool heard : 1;      /* bytes came since h2_take_used() */
+	bool heard : 1;      /* requests or answers went since h2_take_used() */
 	bool corked : 1;     /* MSG_MORE may hold something back */
 	bool moved : 1;      /* bytes of a body went since the last check */
 	bool head_begun : 1; /* since h2_is_in_head() */

@@ -142,13 +142,15 @@ static int keep_out(struct h2_stream *st, const char *bytes, size_t count)
 {
 	char *out = NULL;
 
-	if (st->out_bytes + count <= WIRE_KEPT_MAX)
+	if (st->out_bytes + count <= WIRE_KEPT_MAX &&
+	    st->h2->kept_bytes + count <= H2_KEPT_BYTES_MAX)
 		out = realloc(st->out, st->out_bytes + count);
 	if (out == NULL)
 		return -EPIPE;
 	memcpy(out + st->out_bytes, bytes, count);
 	st->out = out;
 	st->out_bytes += (uint32_t)count;
+	st->h2->kept_bytes += (uint32_t)count;
 	return 0;
 }
 
@@ -197,6 +199,13 @@ static int64_t stream_file(struct sink *sink, int fd, uint64_t file_off,
 	st->frame_left -= (size_t)n;
 	body_taken(st, (uint64_t)n);
 	return n;
+}
+
+static uint64_t stream_unread(const struct sink *sink)
+{
+	const struct h2_stream *st = (const struct h2_stream *)sink;
+
+	return wire_unread(&st->h2->c->wire) + st->out_bytes - st->out_sent;
 }
 
 static bool stream_ready(struct sink *sink)
@@ -283,6 +292,7 @@ static const struct sink_ops stream_ops = {
 	.bytes = stream_bytes,
 	.file = stream_file,
 	.ready = stream_ready,
+	.unread = stream_unread,
 	.end = stream_end,
 	.reset = stream_reset,
 	.peer = stream_peer,
@@ -314,6 +324,7 @@ void h2_stream_free(struct h2_stream *st)
 	}
 	TAILQ_REMOVE(&st->h2->streams, st, link);
 	st->h2->stream_count--;
+	st->h2->kept_bytes -= st->out_bytes - st->out_sent;
 	if (st->answered)
 		st->h2->answered_count--;
 	free(st->out);
@@ -330,7 +341,8 @@ void h2_stream_begin(struct h2_stream *st, const struct h2_request *r)
 	enum head_outcome outcome;
 	char *text;
 
-	if (h2_request_parse(r, head, &text, &outcome) < 0) {
+	if (st->h2->kept_bytes > H2_KEPT_BYTES ||
+	    h2_request_parse(r, head, &text, &outcome) < 0) {
 		(void)nghttp2_submit_rst_stream(st->h2->session,
 						NGHTTP2_FLAG_NONE, st->id,
 						NGHTTP2_REFUSED_STREAM);
@@ -416,6 +428,7 @@ void h2_stream_input_kept(struct h2_stream *st)
 		st->in = NULL;
 		st->in_bytes = 0;
 		hand_over(st, in, in_bytes);
+		h2_set_ready(st->h2); /* a WINDOW_UPDATE may wait */
 		free(in);
 	}
 	if (st->client_ended && st->duplex && st->in == NULL &&

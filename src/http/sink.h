@@ -75,6 +75,10 @@ struct sink_ops {
 	 * be called, and whoever makes bytes without end waits for it. */
 	bool (*ready)(struct sink *sink);
 
+	/* How many of the bytes that were taken the client's machine has not
+	 * acknowledged, or more; of a duplex alone. */
+	uint64_t (*unread)(const struct sink *sink);
+
 	void (*end)(struct sink *sink);
 
 	/* Break off so that the client cannot take it for the end. */

@@ -54,8 +54,10 @@ struct websocket {
 	bool file_changes;    /* others may write to it */
 
 	uint64_t heard_ms;
-	uint64_t ping_ms;  /* of one without an answer; 0 = none */
-	uint64_t close_ms; /* when closing is over; 0 = it has not begun */
+	uint64_t given_bytes; /* to the sink */
+	uint64_t read_bytes;  /* of these, when a ping was sent or missed */
+	uint64_t ping_ms;     /* of one without an answer; 0 = none */
+	uint64_t close_ms;    /* when closing is over; 0 = it has not begun */
 	uint32_t batch_used;
 	uint16_t answer_code;  /* 0 = none */
 	uint8_t calls;         /* of the event loop, on the stack */
@@ -271,6 +273,7 @@ static void put(struct websocket *ws, const void *bytes, size_t count)
 
 		if (ws->sink->ops->bytes(ws->sink, from, n) < 0)
 			break_off(ws);
+		ws->given_bytes += n;
 		from += n;
 		count -= n;
 	}
@@ -429,11 +432,12 @@ static void send_file(struct websocket *ws, int fd)
 		ws->sink->changes = ws->file_changes;
 		n = ws->sink->ops->file(ws->sink, fd, ws->file_off,
 					ws->file_left);
-		if (n < 0 || (n > 0 && ws->file_changes &&
-			      !is_unchanged(ws, fd)))
+		if (n < 0 ||
+		    (n > 0 && ws->file_changes && !is_unchanged(ws, fd)))
 			break_off(ws);
 		if (n <= 0 || ws->over)
 			return;
+		ws->given_bytes += (uint64_t)n;
 		ws->file_off += (uint64_t)n;
 		ws->file_left -= (uint64_t)n;
 		if (ws->ping_ms != 0)
@@ -611,6 +615,9 @@ static void take_input(struct websocket *ws, const void *bytes, size_t count)
 	if (!wslay_event_get_read_enabled(ws->frames))
 		begin_closing(ws);
 	flush(ws);
+	/* a pong that was queued in the midst held others back */
+	if (websocket_can_send(ws))
+		ws->ops->writable(ws->owner);
 }
 
 /* --- the source of the sink ---------------------------------------------- */
@@ -723,6 +730,25 @@ void websocket_host_init(struct websocket_host *host, uint64_t now_ms)
 	TAILQ_INIT(&host->all);
 }
 
+/* How many of our bytes have reached the client's machine. */
+static uint64_t bytes_read(const struct websocket *ws)
+{
+	uint64_t unread = ws->sink->ops->unread(ws->sink);
+
+	return ws->given_bytes - min_u64(unread, ws->given_bytes);
+}
+
+/* Our ping lies behind what a slow client has to read first: did it read any
+ * more? */
+static bool is_reading(struct websocket *ws)
+{
+	uint64_t now = bytes_read(ws);
+	bool more = now > ws->read_bytes;
+
+	ws->read_bytes = max_u64(now, ws->read_bytes);
+	return more;
+}
+
 static void ping(struct websocket *ws)
 {
 	const struct wslay_event_msg message = { .opcode = WSLAY_PING };
@@ -731,6 +757,8 @@ static void ping(struct websocket *ws)
 		break_off(ws);
 	ws->ping_ms = ws->host->now_ms;
 	flush(ws);
+	if (!ws->over)
+		ws->read_bytes = bytes_read(ws);
 }
 
 static void tick_one(struct websocket *ws, uint64_t now_ms)
@@ -742,7 +770,11 @@ static void tick_one(struct websocket *ws, uint64_t now_ms)
 		if (!wslay_event_get_close_sent(ws->frames))
 			ws->broken = true;
 	} else if (ws->ping_ms != 0) {
-		if (now_ms - ws->ping_ms >= ws->host->timeout_ms)
+		if (now_ms - ws->ping_ms < ws->host->timeout_ms)
+			return;
+		if (is_reading(ws))
+			ws->ping_ms = now_ms;
+		else
 			break_off(ws);
 	} else if (now_ms - ws->heard_ms >= ws->host->ping_ms &&
 		   ws->file_left == 0) {

@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -223,6 +225,15 @@ size_t wire_room(const struct wire *w)
 	/* pages that are half full, and heads, count for more than bytes */
 	left = left / 4 * 3 / WIRE_PIECE_BYTES * WIRE_PIECE_BYTES;
 	return max_u64(left, WIRE_PIECE_BYTES);
+}
+
+uint64_t wire_unread(const struct wire *w)
+{
+	int queued = 0;
+
+	if (ioctl(w->fd, SIOCOUTQ, &queued) < 0 || queued < 0)
+		queued = 0;
+	return (uint64_t)queued + w->out_bytes - w->out_sent;
 }
 
 void wire_push(const struct wire *w)

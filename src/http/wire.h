@@ -18,7 +18,7 @@
 #include "util/base.h"
 
 #define WIRE_PIECE_BYTES 16384u /* a record of TLS, a frame of HTTP/2 */
-#define WIRE_KEPT_MAX (576u * 1024u)
+#define WIRE_KEPT_MAX    (576u * 1024u)
 
 struct tls;
 
@@ -73,6 +73,9 @@ int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
  * should be made.  WIRE_PIECE_BYTES at least.
  */
 size_t wire_room(const struct wire *w);
+
+/* Bytes that were taken and that the peer has not acknowledged. */
+uint64_t wire_unread(const struct wire *w);
 
 /* What MSG_MORE holds back goes out. */
 void wire_push(const struct wire *w);

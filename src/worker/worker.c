@@ -61,8 +61,9 @@ struct worker {
 	struct event *signals[3];
 	uint64_t second_ms; /* when once-a-second work was done */
 	bool tick_is_slow;
-	bool paused; /* out of descriptors: the listeners rest */
-	bool leave;  /* TERM */
+	bool pause_told; /* and nobody was let in since */
+	bool paused;     /* out of descriptors: the listeners rest */
+	bool leave;      /* TERM */
 };
 
 /* --- connections -------------------------------------------------------- */
@@ -169,7 +170,9 @@ static void take_in(const struct listener *l, int fd,
 
 static void pause_listeners(struct worker *w, int err)
 {
-	log_warning("ev=accept_paused error=%s", strerrorname_np(err));
+	if (!w->pause_told)
+		log_warning("ev=accept_paused error=%s", strerrorname_np(err));
+	w->pause_told = true;
 	w->paused = true;
 	for (size_t i = 0; i < w->self->listen_count; i++)
 		event_del(w->listeners[i].event);
@@ -197,6 +200,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 				  SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (got >= 0) {
+			l->worker->pause_told = false;
 			take_in(l, got, &from);
 			continue;
 		}

@@ -207,10 +207,16 @@ def read_slowly(clients, seconds):
     return got
 
 
+def is_loader(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b"cache" in file.read().split(b"reelcache")[0]
+
+
 def measure_memory(args, servers, certificate, table):
     found = {}
     for name, server in servers.items():
-        pids = server.worker_pids()
+        # nginx has a cache loader that ends of itself
+        pids = [pid for pid in server.worker_pids() if not is_loader(pid)]
         warm = slow_clients(server, certificate, 20)
         read_slowly(warm, 1)
         for one in warm:

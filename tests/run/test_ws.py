@@ -671,6 +671,40 @@ def test_pings_nobody_reads(make, origin):
 
 
 @both
+def test_ping_and_credit_together(server, thing, transport):
+    """A pong that is queued does not hold back what the credit is for."""
+    film = thing(4 * MIB)
+    warm(server, film)
+    with WebSocket(server.port, transport) as s:
+        s.request(1, film.name, 0, MIB, credit=100_000)
+        chunk = s.chunks[1]
+        while len(chunk.data) < 100_000:
+            s.step()
+        s.raw(ws.frame(ws.PING, b"p") +
+              ws.frame(ws.TEXT, json.dumps(
+                  {"type": "CREDIT", "request": 1, "bytes": MIB}).encode()))
+        check(film, s.finish(1, credit=False), 0, MIB)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("encoding", ["binary", "base64"])
+def test_slow_reader_is_not_taken_for_dead(make, origin, encoding):
+    """Our ping lies behind what it has to read first."""
+    server = make(origin, websocket={"ping": "1s", "timeout": "1s"}).start()
+    film = origin.add("film", 4 * MIB)
+    warm(server, film)
+    with WebSocket(server.port, rcvbuf=16384) as s:
+        s.request(1, film.name, 0, credit=16 * MIB, encoding=encoding)
+        got, begun = 0, time.monotonic()
+        while got < 4 * MIB:  # 700 KB a second: longer than both options
+            data = s.wire.socket.recv(16384)
+            assert data, f"closed after {got} bytes"
+            got += len(data)
+            time.sleep(max(0, begun + got / 700_000 - time.monotonic()))
+        assert time.monotonic() - begun > 4
+
+
+@both
 def test_keep_alive(make, origin, transport):
     server = make(origin, main={"workers": 1},
                   websocket={"ping": "1s", "timeout": "1s"}).start()

@@ -357,6 +357,8 @@ class WebSocket:
         got = self.next()
         assert got is not None, "the end"
         opcode, payload = got
+        if opcode == PONG:
+            return None
         if opcode == BINARY:
             self._binary(payload)
             return None

@@ -136,6 +136,11 @@ static const uint8_t *fake_peer(const struct sink *sink)
 	return peer;
 }
 
+static uint64_t fake_unread(const struct sink *sink)
+{
+	return ((const struct fake_sink *)sink)->kept;
+}
+
 static void fake_hurry(struct sink *sink, enum sink_urgency urgency)
 {
 	(void)sink;
@@ -148,6 +153,7 @@ static const struct sink_ops fake_ops = {
 	.bytes = fake_bytes,
 	.file = fake_file,
 	.ready = fake_ready,
+	.unread = fake_unread,
 	.end = fake_end,
 	.reset = fake_reset,
 	.peer = fake_peer,
