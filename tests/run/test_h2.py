@@ -335,6 +335,26 @@ def test_stalled_streams_hold_no_bytes(server, thing):
         assert rss_bytes(pid) - before < 8 * MIB
 
 
+def test_answers_that_nobody_takes(make, origin):
+    """They are made in memory: then no more requests are taken."""
+    server = make(origin, http={"max_streams": 1000}).start()
+    with Peer(server.port, window=0) as peer:
+        peer.generous = False
+        before = {pid: rss_bytes(pid) for pid in server.workers()}
+        streams = [peer.ask("/metrics") for _ in range(500)]
+        peer.until(lambda: all(s.over or s.status for s in streams),
+                   "answered or refused")
+        codes = {s.reset for s in streams}
+        assert codes == {None, h2peer.REFUSED_STREAM}
+        for pid, was in before.items():
+            assert rss_bytes(pid) - was < 12 * MIB
+        # who takes them is served again
+        for stream in streams:
+            if not stream.over:
+                peer.grant(stream, 2 ** 20)
+        peer.until(lambda: all(s.over for s in streams), "all ended")
+
+
 def worker_of_head(peer, obj):
     return int(peer.get(path(obj), method="HEAD").headers["x-worker"])
 
@@ -436,6 +456,16 @@ def test_idle_timeout(quick):
         begun = time.monotonic()
         assert peer.end() == h2peer.NO_ERROR
         assert 0.6 < time.monotonic() - begun < 4
+
+
+def test_pings_keep_nothing_open(quick):
+    with Peer(quick.port) as peer:
+        assert peer.get("/healthz").status == 200
+        begun = time.monotonic()
+        while not peer.goaways:
+            assert time.monotonic() - begun < 4
+            peer.try_send(frames.PingFrame(0, opaque_data=b"stay!!!!"))
+            peer.step(0.1)
 
 
 def test_head_timeout(quick):
