@@ -466,6 +466,9 @@ def test_pings_keep_nothing_open(quick):
             assert time.monotonic() - begun < 4
             peer.try_send(frames.PingFrame(0, opaque_data=b"stay!!!!"))
             peer.step(0.1)
+            time.sleep(0.1)
+        assert peer.goaways[0][1] == h2peer.NO_ERROR
+        assert time.monotonic() - begun > 0.6
 
 
 def test_head_timeout(quick):
