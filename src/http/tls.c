@@ -538,6 +538,7 @@ size_t tls_receive(struct tls *t, void *dst, size_t dst_bytes)
 		return 0;
 	t->turn_bytes = 0;
 	t->cut_short = false;
+	ERR_clear_error(); /* SSL_get_error() looks at what is left of others */
 	n = SSL_read(t->ssl, dst, (int)min_u64(dst_bytes, INT32_MAX));
 	t->has_input = n > 0;
 	if (n <= 0) {

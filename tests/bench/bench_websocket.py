@@ -283,6 +283,7 @@ const [media, quiet, busy] = arguments;
         socket.onopen = resolve;
         socket.onerror = () => reject(new Error("no WebSocket"));
     });
+    socket.onclose = () => done({ error: "the WebSocket was closed" });
     let request = 0;
     const waiting = new Map();
     socket.onmessage = (event) => {
@@ -344,6 +345,11 @@ class Link:
             ["unshare", "-n", "sh", "-c", "echo ready; exec sleep 600"],
             stdout=subprocess.PIPE)
         self.holder.stdout.readline()
+        # an address of IPv6 that comes later would be a change of networks:
+        # Chromium closes its connections then
+        quiet = "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"
+        subprocess.run(["sh", "-c", quiet], check=True)
+        subprocess.run(self.inside(["sh", "-c", quiet]), check=True)
         for command in (
                 f"ip link add here type veth peer name there netns "
                 f"{self.holder.pid}",
