@@ -374,6 +374,7 @@ def test_somebody_still_reads(server, thing):
     assert obj.body_bytes == obj.size and len(obj.requests) == 1
 
 
+@pytest.mark.alone
 def test_not_far_ahead_of_a_slow_reader(make, origin):
     server = make(origin, cache={"lead": "1M"}).start()
     obj = origin.add("o", 64 * MIB)
