@@ -272,6 +272,7 @@ def test_retry_after_beyond_all_patience(make, origin):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.alone
 def test_hanging_origin_of_a_known_object(server, thing):
     obj = thing(4 * MIB, rate=4 * MIB)
     known(server, obj, 500_000)

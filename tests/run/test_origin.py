@@ -1,6 +1,8 @@
 """The origin of these tests is itself right; it speaks HTTP/1.1 only."""
 import time
 
+import pytest
+
 import client
 import harness
 
@@ -50,10 +52,11 @@ def test_cut_resets_after_the_bytes(origin):
     assert get(origin, obj).whole
 
 
+@pytest.mark.alone
 def test_pace_and_delay(origin):
     obj = origin.add("o", 200_000, rate=400_000, delay=0.2)
     res = get(origin, obj)
-    assert 0.2 <= res.first_byte_after < 0.4
+    assert 0.19 <= res.first_byte_after < 0.4
     assert 0.65 <= res.total < 1.0
     client.same(obj.seed, 0, res.body, obj.size)
 

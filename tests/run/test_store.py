@@ -87,6 +87,7 @@ def test_more_readers_than_room(make, origin):
     assert watch.worst <= 16 * MIB
 
 
+@pytest.mark.alone
 def test_a_smaller_limit_after_a_reload(make, origin):
     server = make(origin, cache={"size": "32M", "chunk": "1M"}).start()
     for n in range(3):
