@@ -305,17 +305,13 @@ def test_before_tls(make, origin, certificate):
 
 
 def test_forwarded_over_h2(make, origin):
-    curl = shutil.which("curl")
-    if curl is None or "HTTP2" not in subprocess.run(
-            [curl, "-V"], capture_output=True, text=True, check=True).stdout:
-        pytest.skip("curl has no HTTP/2")
     server = Server(make, origin)
     obj = origin.add("o", 100 * KIB)
     for source, address in ((BALANCER, "203.0.113.9"),
                             ("127.0.0.1", "127.0.0.1")):
         # one request a call: curl 7.88 fails to use such a connection again
         done = subprocess.run(
-            [curl, "-s", "--http2-prior-knowledge", "--interface", source,
+            ["curl", "-s", "--http2-prior-knowledge", "--interface", source,
              "-A", f"h2 {source}", "-H", "Forwarded: for=203.0.113.9",
              f"http://127.0.0.1:{server.reel.port}/proxy/o"],
             capture_output=True, timeout=30, check=True)
@@ -371,8 +367,7 @@ backend b
 @contextlib.contextmanager
 def haproxy(folder, to, options, mode="tcp", more=""):
     program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if program is None:
-        pytest.skip("haproxy is not installed")
+    assert program is not None, "haproxy is not installed"
     port = harness.free_port()
     conf = folder / "haproxy.cfg"
     conf.write_text(HAPROXY.format(port=port, to=to, options=options,

@@ -612,22 +612,44 @@ def test_a_bad_file_at_a_reload(make, origin, pki, files):
     hup(server)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can have others")
-def test_keys_that_only_root_reads(make, origin, pki, files):
-    """Workers run as another user, at a start and after a reload."""
+def kill_workers(server):
+    """New ones of the same setup: the master reads no file again."""
+    for pid in server.workers():
+        os.kill(pid, signal.SIGKILL)
+        harness.until(lambda old=pid: old not in (now := server.workers()) and
+                      len(now) == 2, "a worker in its place")
+
+
+def test_workers_read_no_file(make, origin, pki, files):
+    """What is there when the master reads it is all that they need."""
+    server = set_up(make, origin, files).start()
+    obj = origin.add("o", 100_000)
+    files.cert.unlink()
+    files.key.unlink()
+    kill_workers(server)
+    with Peer(server.tls_port, context(pki.root)) as peer:
+        assert peer.presented == pki.a.der
+        get(peer, obj)
+
+
+def test_keys_that_only_the_master_reads(make, origin, pki, files):
+    """As root: workers run as another user, at a start and after a reload.
+    Else there is no other user, but the file stays closed to others."""
+    is_root = os.getuid() == 0
     server = set_up(make, origin, files, main={"user": "nobody"})
-    os.chmod(os.path.dirname(server.folder), 0o755)
-    os.chmod(server.reports, 0o777)
-    os.chmod(server.scratch, 0o1777)
+    if is_root:
+        os.chmod(os.path.dirname(server.folder), 0o755)
+        os.chmod(server.reports, 0o777)
+        os.chmod(server.scratch, 0o1777)
     os.chmod(files.key, 0o400)
     server.start()
     obj = origin.add("o", 100_000)
     ctx = context(pki.root)
-    nobody = pwd.getpwnam("nobody").pw_uid
+    user = pwd.getpwnam("nobody").pw_uid if is_root else os.getuid()
     for _ in range(2):
         with Peer(server.tls_port, ctx) as peer:
             get(peer, obj)
-            assert os.stat(f"/proc/{worker_of(peer)}").st_uid == nobody
+            assert os.stat(f"/proc/{worker_of(peer)}").st_uid == user
         renew_workers(server)
 
 
