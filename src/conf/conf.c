@@ -2,18 +2,17 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ini.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "conf/option.h"
 #include "util/networks.h"
 #include "util/quality.h"
+#include "util/text_file.h"
+#include "util/words.h"
 
 #define FILE_BYTES_MAX (1024u * 1024u)
 #define LINE_BYTES     8192u /* with its end, for libinih */
@@ -79,54 +78,18 @@ static void out_of_memory(struct load *ld)
 
 static int read_file(struct load *ld, char **out, size_t *out_bytes)
 {
-	/* non-blocking: a fifo must not hold up the start */
-	int fd = open(ld->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
-	size_t used = 0;
-	char *text = NULL;
-	ssize_t n;
-	int rc = 0;
+	int rc = text_file_read(ld->path, FILE_BYTES_MAX, out, out_bytes);
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		rc = -errno;
-		blame(ld, 0, "%s", strerror(-rc));
-		goto done;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		rc = -EINVAL;
-		blame(ld, 0, "is not a regular file");
-		goto done;
-	}
-	text = malloc(FILE_BYTES_MAX + 1);
-	if (text == NULL) {
-		rc = -ENOMEM;
-		blame(ld, 0, "out of memory");
-		goto done;
-	}
-	do {
-		n = read(fd, text + used, FILE_BYTES_MAX + 1 - used);
-		if (n > 0)
-			used += (size_t)n;
-	} while ((n > 0 && used <= FILE_BYTES_MAX) ||
-		 (n < 0 && errno == EINTR));
-	if (n < 0) {
-		rc = -errno;
-		blame(ld, 0, "%s", strerror(-rc));
-	} else if (used > FILE_BYTES_MAX) {
-		rc = -EINVAL;
+	if (rc == 0)
+		return 0;
+	if (rc == -EFBIG)
 		blame(ld, 0, "is larger than 1 MiB");
-	}
-done:
-	if (fd >= 0)
-		(void)close(fd);
-	if (rc < 0) {
-		free(text);
+	else
+		blame(ld, 0, "%s",
+		      rc == -EINVAL ? "is not a regular file" : strerror(-rc));
+	if (rc != -EFBIG)
 		ld->rc = rc;
-		return rc;
-	}
-	*out = text;
-	*out_bytes = used;
-	return 0;
+	return ld->rc;
 }
 
 /* ---- addresses ---------------------------------------------------------- */
@@ -248,20 +211,14 @@ static const char *check_template(const char *url, bool quality)
 /* NULL, or what is wrong with a list of qualities. */
 static const char *check_qualities(const char *words)
 {
-	while (*(words += strspn(words, " \t")) != '\0') {
-		size_t n = strcspn(words, " \t");
+	for (size_t n; (n = words_next(&words)) > 0; words += n) {
 		const char *rest = words + n;
 
 		if (!quality_format_valid(words, n))
 			return "a word is 1 to 60 of A-Z a-z 0-9 . _ + -";
-		while (*(rest += strspn(rest, " \t")) != '\0') {
-			size_t m = strcspn(rest, " \t");
-
+		for (size_t m; (m = words_next(&rest)) > 0; rest += m)
 			if (m == n && memcmp(rest, words, n) == 0)
 				return "a word is there twice";
-			rest += m;
-		}
-		words += n;
 	}
 	return NULL;
 }
@@ -285,22 +242,11 @@ static void check_trusted(struct load *ld)
 		      words, why);
 }
 
-static size_t count_words(const char *text)
-{
-	size_t n = 0;
-
-	while (*(text += strspn(text, " \t")) != '\0') {
-		text += strcspn(text, " \t");
-		n++;
-	}
-	return n;
-}
-
 static void check_tls(struct load *ld)
 {
 	const struct conf_listen *li = ld->values;
-	size_t certificates = count_words(li->certificate);
-	size_t keys = count_words(li->key);
+	size_t certificates = words_count(li->certificate);
+	size_t keys = words_count(li->key);
 	unsigned int line = line_of(ld, "tls");
 
 	if (li->tls && certificates == 0)
@@ -313,8 +259,7 @@ static void check_tls(struct load *ld)
 		      "certificates and %zu of keys: it must be as many",
 		      li->name, certificates, keys);
 	else if (!li->tls && certificates + keys > 0)
-		blame(ld,
-		      line_of(ld, certificates > 0 ? "certificate" : "key"),
+		blame(ld, line_of(ld, certificates > 0 ? "certificate" : "key"),
 		      "[listen:%s] certificate, key: mean nothing without "
 		      "tls = yes",
 		      li->name);
@@ -413,6 +358,37 @@ static void check_cache(struct load *ld)
 }
 
 /* All lines of the open section were read. */
+/* As browsers send it (RFC 6454 section 7): scheme, host, perhaps a port. */
+static bool is_origin(const char *word, size_t n)
+{
+	const char *host = memmem(word, n, "://", 3);
+
+	if (n == 4 && memcmp(word, "null", 4) == 0)
+		return true;
+	if (host == NULL || host == word || host + 3 == word + n)
+		return false;
+	host += 3;
+	return strcspn(host, "/?#@,;") >= n - (size_t)(host - word);
+}
+
+static void check_origins(struct load *ld)
+{
+	const struct conf_websocket *ws = ld->values;
+	const char *word = ws->origins;
+
+	for (size_t n; (n = words_next(&word)) > 0; word += n) {
+		if (is_origin(word, n) || (n == 1 && *word == '*') ||
+		    (n == 4 && memcmp(word, "same", 4) == 0))
+			continue;
+		blame(ld, line_of(ld, "origins"),
+		      "[websocket] origins = %s: %.*s is neither same, * nor "
+		      "an origin like https://a.example or "
+		      "https://a.example:8443",
+		      ws->origins, (int)n, word);
+		return;
+	}
+}
+
 static void end_section(struct load *ld)
 {
 	if (ld->rc == 0 && ld->section == SECTION_http)
@@ -425,6 +401,8 @@ static void end_section(struct load *ld)
 		check_quality(ld);
 	if (ld->rc == 0 && ld->section == SECTION_cache)
 		check_cache(ld);
+	if (ld->rc == 0 && ld->section == SECTION_websocket)
+		check_origins(ld);
 	ld->section = SECTION_COUNT;
 }
 
@@ -805,8 +783,7 @@ static void parse(struct load *ld)
 		blame(ld, (unsigned int)rc, "is not `name = value'");
 	end_section(ld);
 	if (ld->rc == 0 && ld->proxy_line != 0 &&
-	    ld->conf->http.trusted[strspn(ld->conf->http.trusted, " \t")] ==
-		    '\0')
+	    words_count(ld->conf->http.trusted) == 0)
 		blame(ld, ld->proxy_line,
 		      "proxy_protocol = yes needs [http] trusted, the "
 		      "balancers' networks: else every connection is closed");

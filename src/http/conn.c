@@ -1,10 +1,8 @@
 #include "http/conn.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -583,14 +581,11 @@ bool conn_host_turn_end(struct conn_host *host)
  */
 static bool is_reading(struct conn *c)
 {
-	int outq = 0;
-	bool reading;
+	uint64_t unread = wire_unread(&c->wire);
+	bool reading = !c->waited_once || unread < c->unread_bytes;
 
-	if (ioctl(c->wire.fd, SIOCOUTQ, &outq) < 0)
-		return false;
-	reading = !c->waited_once || (uint32_t)outq < c->outq;
 	c->waited_once = true;
-	c->outq = (uint32_t)outq;
+	c->unread_bytes = (uint32_t)min_u64(unread, UINT32_MAX);
 	return reading;
 }
 

@@ -51,7 +51,7 @@ struct conn {
 	uint64_t chunk_left; /* of the chunk whose size was sent */
 	uint64_t skip_bytes; /* of the request's body; lingering: allowance */
 	uint32_t turn_bytes; /* of files, so that pieces end at page borders */
-	uint32_t outq; /* bytes in the kernel when `waited_once` was set */
+	uint32_t unread_bytes; /* by the client, when `waited_once` was set */
 	uint8_t turn_requests;
 	uint8_t timer;
 	uint8_t framing;

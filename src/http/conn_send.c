@@ -78,11 +78,9 @@ static int conn_head_end(struct sink *sink, enum sink_body body,
 		choose_framing(c, f, body, body_bytes);
 	if (c->host->draining)
 		c->close_after = true;
-	if (c->duplex)
-		; /* told above */
-	else if (c->close_after)
+	if (c->close_after && !c->duplex)
 		FIELDS_LITERAL(f, "Connection: close\r\n");
-	else if (c->http10)
+	else if (c->http10 && !c->duplex)
 		FIELDS_LITERAL(f, "Connection: keep-alive\r\n");
 	rc = fields_end(f, &count);
 	if (rc < 0) {

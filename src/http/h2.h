@@ -6,7 +6,7 @@
  * from the file when, and only when, a DATA frame can be sent, straight into
  * the buffer that leaves the process; so a stream holds no bytes of a range.
  *
- *   conn_run() --> h2_run() --> nghttp2 --> a stream's turn: read_body()
+ *   conn_run() --> h2_run() --> nghttp2 --> a stream's turn: h2_read_body()
  *                                                |
  *      serve: file() <-- writable() <------------'   (pull)
  *

@@ -64,7 +64,7 @@ struct h2_stream {
 	bool ended : 1;
 	bool was_reset : 1;
 	bool pushed_back : 1;
-	bool pulling : 1;  /* the source is in writable(), of read_body() */
+	bool pulling : 1;  /* the source is in writable(), of h2_read_body() */
 	bool deferred : 1; /* nghttp2 waits for h2_stream_wake() */
 	bool answered : 1; /* and the client has not ended its body */
 	bool client_ended : 1;

@@ -180,7 +180,7 @@ static int64_t stream_file(struct sink *sink, int fd, uint64_t file_off,
 {
 	struct h2_stream *st = (struct h2_stream *)sink;
 	size_t want = min_u64(count, st->frame_left);
-	ssize_t n;
+	int64_t n;
 
 	must(st->head_sent && count <= st->body_left);
 	if (!st->pulling || want == 0 || st->out != NULL) {
@@ -189,12 +189,9 @@ static int64_t stream_file(struct sink *sink, int fd, uint64_t file_off,
 			h2_stream_wake(st);
 		return 0;
 	}
-	do
-		n = pread(fd, st->frame + st->frame_used, want,
-			  (off_t)file_off);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n == 0 ? -ENODATA : -EIO;
+	n = wire_read_file(fd, st->frame + st->frame_used, want, file_off);
+	if (n < 0)
+		return n;
 	st->frame_used += (size_t)n;
 	st->frame_left -= (size_t)n;
 	body_taken(st, (uint64_t)n);

@@ -99,6 +99,28 @@ int target_decode(struct slice raw, char *dst, size_t dst_bytes,
 	return decode(raw, false, dst, dst_bytes, out);
 }
 
+size_t target_encode(char *dst, struct slice text)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789-._~";
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.bytes; i++) {
+		unsigned char c = (unsigned char)text.at[i];
+
+		if (c != '\0' && strchr(plain, c) != NULL) {
+			dst[n++] = (char)c;
+			continue;
+		}
+		dst[n++] = '%';
+		dst[n++] = digits[c >> 4];
+		dst[n++] = digits[c & 15];
+	}
+	return n;
+}
+
 int target_query(struct slice query, const char *name, char *dst,
 		 size_t dst_bytes, struct slice *out)
 {

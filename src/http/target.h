@@ -28,6 +28,10 @@ bool target_next_segment(struct slice *rest, struct slice *segment);
 int target_decode(struct slice raw, char *dst, size_t dst_bytes,
 		  struct slice *out) MUSTCHECK;
 
+/* Percent-encodes all that is not unreserved (RFC 3986 section 2.3).  dst: at
+ * least three times the text's bytes; how many they are.  No NUL. */
+size_t target_encode(char *dst, struct slice text);
+
 /*
  * The decoded value of one parameter of a raw query ("a=1&b=2"; "+" is a
  * space).  "name" without "=" counts as an empty value.

@@ -586,16 +586,6 @@ int tls_send(struct tls *t, const void *bytes, size_t count, int flags)
 	return rc;
 }
 
-static ssize_t read_file(int fd, char *dst, size_t dst_bytes, uint64_t off)
-{
-	ssize_t n;
-
-	do
-		n = pread(fd, dst, dst_bytes, (off_t)off);
-	while (n < 0 && errno == EINTR);
-	return n;
-}
-
 /* As long as the socket takes all of it. */
 int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 {
@@ -603,20 +593,18 @@ int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 	uint64_t done = 0;
 	size_t room = 0;
 
-	if (t->wire->peer_closed && t->failed)
-		return -EPIPE;
 	while (done < count && t->wire->out == NULL && t->wire->writable) {
 		size_t want;
-		ssize_t n;
+		int64_t n;
 
 		if (room < TLS_SEND_BYTES)
 			room = wire_room(t->wire);
 		want = min_u64(count - done, min_u64(room, TLS_SEND_BYTES));
-		n = read_file(file_fd, b->plain, want, file_off + done);
-		if (n <= 0 && done > 0)
+		n = wire_read_file(file_fd, b->plain, want, file_off + done);
+		if (n < 0 && done > 0)
 			break; /* told when it is asked for again */
-		if (n <= 0)
-			return n == 0 ? -ENODATA : -EIO;
+		if (n < 0)
+			return n;
 		done += (uint64_t)n;
 		room -= (size_t)n;
 		/* MSG_MORE: no segment that is not full, but the last */
@@ -649,9 +637,4 @@ bool tls_chose_h2(const struct tls *t)
 bool tls_is_open(const struct tls *t)
 {
 	return SSL_is_init_finished(t->ssl) == 1;
-}
-
-const char *tls_version(const struct tls *t)
-{
-	return tls_is_open(t) ? SSL_get_version(t->ssl) : "-";
 }

@@ -73,7 +73,4 @@ void tls_shutdown(struct tls *t);
 bool tls_chose_h2(const struct tls *t);
 bool tls_is_open(const struct tls *t); /* the handshake is over */
 
-/* "TLSv1.3"; valid as long as the connection.  "-" before. */
-const char *tls_version(const struct tls *t);
-
 #endif

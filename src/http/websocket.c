@@ -11,6 +11,7 @@
 
 #include "http/base64.h"
 #include "http/fields.h"
+#include "util/words.h"
 
 #define KEY_BYTES    24u /* base64 of 16 bytes */
 #define PONGS_MAX    1024u
@@ -160,19 +161,16 @@ bool websocket_origin_allowed(const struct head *head, const char *origins)
 
 	if (!slice_present(origin))
 		return true;
-	while (*origins != '\0') {
-		size_t bytes = strcspn(origins, ", \t");
-		struct slice word = slice_make(origins, bytes);
+	for (size_t n; (n = words_next(&origins)) > 0; origins += n) {
+		struct slice word = slice_make(origins, n);
 
 		if (slice_is(word, "*"))
 			return true;
 		if (slice_is(word, "same") && slice_present(host) &&
 		    slice_same_nocase(host, head_host(head)))
 			return true;
-		if (bytes > 0 && slice_same_nocase(word, origin))
+		if (slice_same_nocase(word, origin))
 			return true;
-		origins += bytes;
-		origins += strspn(origins, ", \t");
 	}
 	return false;
 }

@@ -180,18 +180,28 @@ static int64_t send_file(struct wire *w, int file_fd, uint64_t file_off,
 	return -EPIPE;
 }
 
+int64_t wire_read_file(int file_fd, void *dst, size_t dst_bytes,
+		       uint64_t file_off)
+{
+	ssize_t n;
+
+	do
+		n = pread(file_fd, dst, dst_bytes, (off_t)file_off);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n == 0 ? -ENODATA : -EIO;
+	return n;
+}
+
 static int64_t send_copy(struct wire *w, int file_fd, uint64_t file_off,
 			 uint64_t count)
 {
 	char piece[WIRE_PIECE_BYTES];
-	ssize_t n;
+	int64_t n = wire_read_file(file_fd, piece,
+				   min_u64(count, sizeof(piece)), file_off);
 
-	do
-		n = pread(file_fd, piece, min_u64(count, sizeof(piece)),
-			  (off_t)file_off);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n == 0 ? -ENODATA : -EIO;
+	if (n < 0)
+		return n;
 	if (wire_send_clear(w, piece, (size_t)n,
 			    (uint64_t)n < count ? MSG_MORE : 0) < 0)
 		return -EPIPE;

@@ -67,6 +67,11 @@ bool wire_flush(struct wire *w);
 int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
 		  uint64_t count, bool copy) MUSTCHECK;
 
+/* Reads bytes of a file that are to be sent: how many, at least 1; -ENODATA:
+ * the file is shorter; -EIO: it cannot be read. */
+int64_t wire_read_file(int file_fd, void *dst, size_t dst_bytes,
+		       uint64_t file_off) MUSTCHECK;
+
 /*
  * About how many bytes will the kernel take at once?  What it leaves over is
  * kept for as long as a client is slow; so near the end of its room less

@@ -1,85 +1,27 @@
 #include "master/certificates.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "conf/conf.h"
+#include "util/text_file.h"
+#include "util/words.h"
 
 #define FILE_BYTES_MAX (1u << 20)
 #define PATH_BYTES     4096u
-#define BLANKS         " \t"
-
-static size_t count_words(const char *text)
-{
-	size_t n = 0;
-
-	while (*(text += strspn(text, BLANKS)) != '\0') {
-		text += strcspn(text, BLANKS);
-		n++;
-	}
-	return n;
-}
 
 /* Moves *text behind the word. */
 static int next_word(const char **text, char word[PATH_BYTES])
 {
-	size_t n;
+	size_t n = words_next(text);
 
-	*text += strspn(*text, BLANKS);
-	n = strcspn(*text, BLANKS);
 	if (n == 0 || n >= PATH_BYTES)
 		return -ENAMETOOLONG;
 	memcpy(word, *text, n);
 	word[n] = '\0';
 	*text += n;
 	return 0;
-}
-
-static int read_all(int fd, char *dst, size_t bytes)
-{
-	for (size_t got = 0; got < bytes;) {
-		ssize_t n = read(fd, dst + got, bytes - got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		got += (size_t)n;
-	}
-	dst[bytes] = '\0';
-	return 0;
-}
-
-/* The text, NUL-terminated; the caller's to free(). */
-static int read_file(const char *path, char **out)
-{
-	struct stat st;
-	char *text = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	int rc = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		rc = -errno;
-	else if (!S_ISREG(st.st_mode))
-		rc = -EINVAL;
-	else if (st.st_size > FILE_BYTES_MAX)
-		rc = -EFBIG;
-	else if ((text = malloc((size_t)st.st_size + 1)) == NULL)
-		rc = -ENOMEM;
-	if (rc == 0)
-		rc = read_all(fd, text, (size_t)st.st_size);
-	close(fd);
-	if (rc < 0)
-		free(text);
-	else
-		*out = text;
-	return rc;
 }
 
 static int load_pair(const struct conf_listen *li, struct tls_pem *pem,
@@ -89,7 +31,8 @@ static int load_pair(const struct conf_listen *li, struct tls_pem *pem,
 	struct tls_context *context = NULL;
 	char why[TLS_WHY_BYTES] = "out of memory";
 	char *text = NULL;
-	int rc = read_file(certificate, &text);
+	size_t bytes;
+	int rc = text_file_read(certificate, FILE_BYTES_MAX, &text, &bytes);
 
 	pem->certificate = text;
 	if (rc < 0)
@@ -97,7 +40,7 @@ static int load_pair(const struct conf_listen *li, struct tls_pem *pem,
 				 "[listen:%s] certificate = %s: %s", li->name,
 				 certificate, strerror(-rc));
 	text = NULL;
-	rc = read_file(key, &text);
+	rc = text_file_read(key, FILE_BYTES_MAX, &text, &bytes);
 	pem->key = text;
 	if (rc < 0)
 		return fault_set(fault, rc, EXIT_CONFIG,
@@ -115,7 +58,7 @@ static int load_pair(const struct conf_listen *li, struct tls_pem *pem,
 static int load_listen(const struct conf_listen *li, struct tls_pems *to,
 		       struct fault *fault)
 {
-	size_t count = count_words(li->certificate);
+	size_t count = words_count(li->certificate);
 	const char *certificates = li->certificate;
 	const char *keys = li->key;
 	char certificate[PATH_BYTES], key[PATH_BYTES];

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/words.h"
+
 #define ERROR_BYTES   4096u /* of standard error: its end */
 #define FILES_MAX     256u
 #define FILE_BYTES    (64 * MIB) /* that a helper may write */
@@ -83,16 +85,13 @@ static int make_words(struct words *w, const struct command_opts *opts)
 	const char *at = opts->command;
 
 	w->count = 0;
-	while (*(at += strspn(at, " \t")) != '\0') {
-		size_t n = strcspn(at, " \t");
-
+	for (size_t n; (n = words_next(&at)) > 0; at += n) {
 		if (w->count == COMMAND_WORDS_MAX)
 			return -E2BIG;
 		w->argv[w->count] = expand(at, n, opts);
 		if (w->argv[w->count] == NULL)
 			return -ENOMEM;
 		w->count++;
-		at += n;
 	}
 	w->argv[w->count] = NULL;
 	return w->count > 0 ? 0 : -ENOENT;

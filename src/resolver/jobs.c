@@ -17,6 +17,7 @@
 #include "upstream/transfer.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/words.h"
 
 #define TOO_MANY     "too many resolutions wait"
 #define DIRECTORY_S  5 /* how long what was seen in a folder holds */
@@ -371,12 +372,8 @@ static void list_template(struct job *job)
 	resolution_begin(&b, NULL, 0);
 	if (*words == '\0' && b.error == 0)
 		add_word(&b, job, "", 0);
-	while (b.error == 0 && *(words += strspn(words, " \t")) != '\0') {
-		size_t n = strcspn(words, " \t");
-
+	for (size_t n; b.error == 0 && (n = words_next(&words)) > 0; words += n)
 		add_word(&b, job, words, n);
-		words += n;
-	}
 	if (resolution_end(&b, &record) < 0) {
 		fail(job, 502, "no URL can be made of this id");
 		return;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define BLANKS " \t"
+#include "util/words.h"
 
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -118,8 +118,7 @@ int networks_parse(struct networks *n, const char *text,
 		   char why[NETWORKS_WHY_BYTES])
 {
 	n->count = 0;
-	while (*(text += strspn(text, BLANKS)) != '\0') {
-		size_t bytes = strcspn(text, BLANKS);
+	for (size_t bytes; (bytes = words_next(&text)) > 0; text += bytes) {
 		const char *wrong = add_word(n, text, bytes);
 
 		if (wrong != NULL) {
@@ -129,7 +128,6 @@ int networks_parse(struct networks *n, const char *text,
 			n->count = 0;
 			return -EINVAL;
 		}
-		text += bytes;
 	}
 	return 0;
 }

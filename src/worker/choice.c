@@ -4,15 +4,15 @@
 #include <string.h>
 
 #include "util/quality.h"
-
-#define BLANKS " \t"
+#include "util/words.h"
 
 static bool next_word(const char **rest, struct slice *word)
 {
 	do {
-		*rest += strspn(*rest, BLANKS);
-		*word = slice_make(*rest, strcspn(*rest, BLANKS));
-		*rest += word->bytes;
+		size_t n = words_next(rest);
+
+		*word = slice_make(*rest, n);
+		*rest += n;
 	} while (word->bytes > CHOICE_WORD_BYTES);
 	return word->bytes > 0;
 }

@@ -6,6 +6,7 @@
 
 #include "http/base64.h"
 #include "http/json.h"
+#include "http/wire.h"
 #include "worker/controls.h"
 
 #define FRAME_VERSION 1u
@@ -220,16 +221,14 @@ static int64_t send_base64(struct exchange *ex, int fd, uint64_t file_off,
 		"\"data\":\"";
 	char text[BASE64_BYTES(CHUNK_BASE64_BYTES) + 256];
 	struct controls *all = ex->control->desk->controls;
-	ssize_t got;
+	int64_t got;
 	int n;
 
 	if (!websocket_can_send(ex->control->ws))
 		return 0;
-	do
-		got = pread(fd, all->raw, count, (off_t)file_off);
-	while (got < 0 && errno == EINTR);
-	if (got <= 0)
-		return got == 0 ? -ENODATA : -EIO;
+	got = wire_read_file(fd, all->raw, count, file_off);
+	if (got < 0)
+		return got;
 	n = snprintf(text, sizeof(text), form, ex->request, ex->offset,
 		     ex->offset + (uint64_t)got == ex->end ? "true" : "false");
 	n += (int)base64_encode(text + n, all->raw, (size_t)got);

@@ -6,6 +6,7 @@
 
 #include "http/json.h"
 #include "http/problem.h"
+#include "http/target.h"
 #include "worker/controls.h"
 #include "worker/routes.h"
 
@@ -225,18 +226,9 @@ static void add(struct target *t, const char *text)
 
 static void add_encoded(struct target *t, const char *text)
 {
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "abcdefghijklmnopqrstuvwxyz"
-				    "0123456789-._~";
-
-	for (; *text != '\0'; text++) {
-		char one[4] = { *text, '\0' };
-
-		if (strchr(plain, *text) == NULL)
-			snprintf(one, sizeof(one), "%%%02X",
-				 (unsigned)(unsigned char)*text);
-		add(t, one);
-	}
+	must(t->used + 3 * strlen(text) < sizeof(t->text));
+	t->used += target_encode(t->text + t->used, slice_of(text));
+	t->text[t->used] = '\0';
 }
 
 _Static_assert(3 * 3 * CONTROL_TEXT_BYTES + 512 < TARGET_BYTES,

@@ -16,29 +16,6 @@
 /* "/proxy/ID?q=LABEL&source=NAME", all of it encoded */
 #define LINK_BYTES (3u * (TARGET_ID_MAX + LABEL_BYTES + CONF_NAME_BYTES) + 32u)
 
-/* Percent-encodes what is not unreserved (RFC 3986 section 2.3). */
-static size_t encode(char *dst, struct slice text)
-{
-	static const char digits[] = "0123456789ABCDEF";
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
-				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "0123456789-._~";
-	size_t n = 0;
-
-	for (size_t i = 0; i < text.bytes; i++) {
-		unsigned char c = (unsigned char)text.at[i];
-
-		if (c != '\0' && strchr(plain, c) != NULL) {
-			dst[n++] = (char)c;
-			continue;
-		}
-		dst[n++] = '%';
-		dst[n++] = digits[c >> 4];
-		dst[n++] = digits[c & 15];
-	}
-	return n;
-}
-
 static size_t append(char *dst, const char *literal)
 {
 	size_t n = strlen(literal);
@@ -54,16 +31,16 @@ static size_t make_link(char dst[LINK_BYTES], struct slice id,
 	size_t n = append(dst, "/proxy/");
 	const char *mark = "?";
 
-	n += encode(dst + n, id);
+	n += target_encode(dst + n, id);
 	if (*label != '\0') {
 		n += append(dst + n, "?q=");
-		n += encode(dst + n, slice_of(label));
+		n += target_encode(dst + n, slice_of(label));
 		mark = "&";
 	}
 	if (source != NULL) {
 		n += append(dst + n, mark);
 		n += append(dst + n, "source=");
-		n += encode(dst + n, slice_of(source));
+		n += target_encode(dst + n, slice_of(source));
 	}
 	return n;
 }

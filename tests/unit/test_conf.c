@@ -264,6 +264,12 @@ static const struct {
 	{ "[listen:a]\n[listen:b]\n", 2, "that of [listen:a] already" },
 	{ "[listen:a]\naddress = [::1]:80\n[listen:b]\naddress = [0::1]:80\n", 4,
 	  "that of [listen:a] already" },
+	/* whose pages may open WebSockets */
+	{ "[websocket]\n\norigins = same https://a.example/\n", 3,
+	  "https://a.example/ is neither same" },
+	{ "[websocket]\norigins = *, same\n", 2, "*, is neither" },
+	{ "[websocket]\norigins = a.example\n", 2, "a.example is neither" },
+	{ "[websocket]\norigins = https://\n", 2, "https:// is neither" },
 	/* who is trusted */
 	{ "[http]\ntrusted = loopback 10.0.0.1/8 x\n[main]\n", 2,
 	  "[http] trusted = loopback 10.0.0.1/8 x: 10.0.0.1/8: has bits set" },

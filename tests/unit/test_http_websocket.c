@@ -227,9 +227,9 @@ static void test_origins(void **state)
 		{ "null", "same", false },
 		{ "null", "*", true },
 		{ "null", "null", true },
-		{ "https://b.example", "same,https://b.example", true },
+		{ "https://b.example", "same https://b.example", true },
 		{ "https://b.example", "  same \thttps://b.example ", true },
-		{ "https://b.example:1", "same,https://b.example", false },
+		{ "https://b.example:1", "same https://b.example", false },
 		{ "https://b", "https://b.example", false },
 		{ "http://x", "", false },
 	};
