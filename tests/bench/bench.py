@@ -393,6 +393,17 @@ class Reelcache(Server):
         except OSError:
             return False
 
+    def metrics(self):
+        """All numbers of /metrics, by their names there."""
+        with urllib.request.urlopen(self.url("/metrics"),
+                                    timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in
+                (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    def counted(self, name):
+        return int(self.metrics()[f"reelcache_{name}"])
+
     def worker_pids(self):
         """By asking until two different ones have answered."""
         found = set()

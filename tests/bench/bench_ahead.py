@@ -510,7 +510,7 @@ class Bench:
                 player.join(LEAVE_S + 60)
             self.quiet(objects)
             known = [get_json(server, f"/cache/{name}") for name in names]
-            metrics = get_metrics(server)
+            metrics = server.metrics()
             server.stop()
             sent = {name: 0 for name in names}
             for line in self.access(origin):
@@ -570,13 +570,6 @@ def get_json(server, path, method="GET"):
     request = urllib.request.Request(server.url(path), method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
-
-
-def get_metrics(server):
-    with urllib.request.urlopen(server.url("/metrics"), timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    return {name: float(value) for name, value in
-            (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
 
 def prefetch(server, name, **query):

@@ -10,7 +10,6 @@ no request to it: all were hits.
 
 import os
 import time
-import urllib.request
 
 import bench
 
@@ -51,12 +50,7 @@ def own_count(server):
     """origin_requests as a reelcache counts them; None of a peer."""
     if not isinstance(server, bench.Reelcache):
         return None
-    with urllib.request.urlopen(server.url("/metrics"), timeout=5) as answer:
-        for line in answer.read().decode().splitlines():
-            name, _, value = line.rpartition(" ")
-            if name == "reelcache_origin_requests":
-                return int(value)
-    bench.die("/metrics does not tell origin_requests")
+    return server.counted("origin_requests")
 
 
 def main():

@@ -16,7 +16,6 @@ import selectors
 import socket
 import struct
 import subprocess
-import urllib.request
 
 import bench
 import bench_hit
@@ -399,16 +398,6 @@ class FarReelcache(bench.Reelcache):
         return self.link.inside(super().command())
 
 
-def counted(server, name):
-    """A number of /metrics; how many bytes that is does not matter here."""
-    with urllib.request.urlopen(server.url("/metrics"),
-                                      timeout=20) as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith(f"reelcache_{name} "):
-                return int(line.split()[1])
-    bench.die(f"/metrics does not tell {name}")
-
-
 def measure_round_trip(folder, root, certificate, key, table):
     link = Link()
     server = FarReelcache(folder, link, root, certificate, key).start()
@@ -420,12 +409,12 @@ def measure_round_trip(folder, root, certificate, key, table):
                f"{link.THERE} , EXCLUDE localhost , EXCLUDE 127.0.0.1"])
     try:
         driver.get(f"https://{link.THERE}:{server.tls_port}/healthz")
-        connections = counted(server, "connections_tls")
+        connections = server.counted("connections_tls")
         answer = driver.execute_async_script(TALK, server.path("bulk.bin"),
                                              20, 120)
         if "error" in answer:
             bench.die(answer["error"])
-        shared = counted(server, "connections_tls") == connections
+        shared = server.counted("connections_tls") == connections
     finally:
         driver.quit()
         server.stop()

@@ -58,9 +58,15 @@ def origin(clips):
     slow.stop()
 
 
-def run_server(tmp_path, origin, web):
-    return bench.Reelcache(str(tmp_path), origin.port,
-                           extra={"http": {"web": web}}).start()
+def run_server(tmp_path, origin, web, extra=None):
+    return bench.Reelcache(str(tmp_path), origin.port, extra={
+        "http": {"web": web}, **(extra or {})}).start()
+
+
+def stop_server(running):
+    running.stop()
+    words = running.words()
+    assert "must-failed" not in words and "Sanitizer" not in words, words
 
 
 @pytest.fixture
@@ -68,9 +74,7 @@ def server(tmp_path, origin):
     """reelcache with the plain page at /."""
     running = run_server(tmp_path, origin, os.path.join(HERE, "page"))
     yield running
-    running.stop()
-    words = running.words()
-    assert "must-failed" not in words and "Sanitizer" not in words, words
+    stop_server(running)
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def watch_server(tmp_path, origin):
     """reelcache with its own watch page at /."""
     running = run_server(tmp_path, origin, os.path.join(ROOT, "src", "web"))
     yield running
-    running.stop()
+    stop_server(running)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ connections and requests.
 
 import hashlib
 import os
-import urllib.request
 
 import pytest
 
@@ -21,16 +20,14 @@ def secure(tmp_path, origin):
     """reelcache with the plain page, in clear and over TLS."""
     certificate, key = bench_transport.make_certificate(str(tmp_path))
     port = bench.free_port()
-    running = bench.Reelcache(str(tmp_path), origin.port, extra={
-        "http": {"web": os.path.join(conftest.HERE, "page")},
-        "listen:tls": {"address": f"127.0.0.1:{port}", "tls": "yes",
-                       "certificate": certificate, "key": key}}).start()
+    running = conftest.run_server(
+        tmp_path, origin, os.path.join(conftest.HERE, "page"), {
+            "listen:tls": {"address": f"127.0.0.1:{port}", "tls": "yes",
+                           "certificate": certificate, "key": key}})
     running.tls_port = port
     running.known = bench_transport.public_key_hash(certificate)
     yield running
-    running.stop()
-    words = running.words()
-    assert "must-failed" not in words and "Sanitizer" not in words, words
+    conftest.stop_server(running)
 
 
 @pytest.fixture
@@ -39,15 +36,6 @@ def trusting(tmp_path, secure):
         f"--ignore-certificate-errors-spki-list={secure.known}"])
     yield driver
     driver.quit()
-
-
-def counted(server, name):
-    """A number of /metrics, asked for in clear."""
-    with urllib.request.urlopen(server.url("/metrics"), timeout=5) as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith(f"reelcache_{name} "):
-                return int(line.split()[1])
-    raise AssertionError(name)
 
 
 def run(driver, script, *args):
@@ -96,20 +84,20 @@ def test_all_on_one_connection(secure, trusting, clips):
     clip = clips["360p-faststart.mp4"]
     with open(clip.path, "rb") as file:
         want = hashlib.sha256(file.read()).hexdigest()
-    assert counted(secure, "connections_tls") == 0
+    assert secure.counted("connections_tls") == 0
     trusting.get(f"https://127.0.0.1:{secure.tls_port}/")
     assert run(trusting, FETCH, secure.path(clip.name)) == [want, "h2"]
-    before = counted(secure, "requests_h2")
+    before = secure.counted("requests_h2")
     # the browser may have opened a spare one, when it had none
-    connections = counted(secure, "connections_tls")
+    connections = secure.counted("connections_tls")
     heard, protocol = run(trusting, TALK, 5)
     assert [one["request"] for one in heard] == [1, 2, 3, 4, 5]
     assert protocol == "reelcache.v1"
     # the media goes on beside it
     assert run(trusting, FETCH, secure.path(clip.name)) == [want, "h2"]
-    assert counted(secure, "websockets") == 1
-    assert counted(secure, "requests_h2") == before + 2
-    assert counted(secure, "connections_tls") == connections
+    assert secure.counted("websockets") == 1
+    assert secure.counted("requests_h2") == before + 2
+    assert secure.counted("connections_tls") == connections
 
 
 def test_video_plays_over_http2(secure, trusting, clips):
@@ -120,4 +108,4 @@ def test_video_plays_over_http2(secure, trusting, clips):
     picture = run(trusting, "return await window.plain.seek(args[0]);",
                   clip.second_of(clip.frames - 30))
     assert picture["frame"] == clip.frames - 30
-    assert counted(secure, "requests_h2") > 2
+    assert secure.counted("requests_h2") > 2

@@ -155,7 +155,7 @@ def test_origins(make, origin):
                   f"http://evil.example:{server.port}", own + ".evil.example",
                   f"127.0.0.1:{server.port}", ""):
         assert not may(other), other
-    server.set(websocket={"origins": "https://a.example, same"})
+    server.set(websocket={"origins": "https://a.example same"})
     mark = server.mark()
     server.signal(signal.SIGHUP)
     server.wait_log("reloaded", mark)
@@ -684,6 +684,35 @@ def test_ping_and_credit_together(server, thing, transport):
               ws.frame(ws.TEXT, json.dumps(
                   {"type": "CREDIT", "request": 1, "bytes": MIB}).encode()))
         check(film, s.finish(1, credit=False), 0, MIB)
+
+
+def test_window_is_given_back(server):
+    """What was kept while our answers could not go is taken as soon as they
+    can, and its place in the stream's window is the client's again."""
+    wire = Http2(server.port, window=0, timeout=5)
+    try:
+        machine, number = wire.h2, wire.stream
+        room = machine.local_flow_control_window(number)
+        message = ws.frame(ws.TEXT, json.dumps(
+            {"type": "PING", "request": 5, "x": "a" * 65_495}).encode())
+        assert room < len(message)  # so there is nothing to be answered yet
+        for at in range(0, room, 16384):
+            machine.send_data(number, message[at:min(at + 16384, room)])
+        wire.flush()
+        machine.ping(b"all kept")
+        wire.flush()
+        wire.read()  # the answer to it
+        machine.increment_flow_control_window(1 << 20, number)
+        wire.flush()
+        # a WINDOW_UPDATE comes, or the time is over; nothing of ours asks for it
+        while machine.local_flow_control_window(number) == 0:
+            machine.receive_data(wire.socket.recv(65536))
+        machine.send_data(number, message[room:])
+        wire.flush()
+        while b'"request":5' not in wire.data:
+            wire.read()
+    finally:
+        wire.close()
 
 
 @pytest.mark.alone

@@ -47,17 +47,22 @@ def frame(opcode, payload=b"", fin=True, mask=True, rsv=0):
                          int.from_bytes(words, "big")).to_bytes(n, "big")
 
 
+def connect(port, timeout, rcvbuf):
+    sock = socket.socket()
+    if rcvbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+    sock.settimeout(timeout)
+    sock.connect(("127.0.0.1", port))
+    return sock
+
+
 class Http1:
     """An upgraded connection; .socket is open to abuse."""
 
     def __init__(self, port, path="/ws", headers=(), timeout=15, rcvbuf=None,
                  protocol=PROTOCOL, key=None):
-        self.socket = socket.socket()
-        if rcvbuf:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
-        self.socket.settimeout(timeout)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket = connect(port, timeout, rcvbuf)
         key = key or base64.b64encode(os.urandom(16)).decode()
         fields = {"Host": f"127.0.0.1:{port}", "Upgrade": "websocket",
                   "Connection": "Upgrade", "Sec-WebSocket-Key": key,
@@ -109,13 +114,8 @@ class Http2:
     """A stream of a connection of HTTP/2 in clear (RFC 8441)."""
 
     def __init__(self, port, path="/ws", headers=(), timeout=15, rcvbuf=None,
-                 protocol=PROTOCOL):
-        self.socket = socket.socket()
-        if rcvbuf:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
-        self.socket.settimeout(timeout)
-        self.socket.connect(("127.0.0.1", port))
+                 protocol=PROTOCOL, window=65535):
+        self.socket = connect(port, timeout, rcvbuf)
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=True,
                                       header_encoding="utf-8",
@@ -126,6 +126,9 @@ class Http2:
         machine._transitions = dict(machine._transitions)
         machine._transitions[
             state, h2.connection.ConnectionInputs.RECV_GOAWAY] = (None, state)
+        self.h2.local_settings = h2.settings.Settings(
+            client=True, initial_values={
+                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
         self.h2.initiate_connection()
         self.open = {}     # stream: its bytes, None at the end
         self.answers = {}  # stream: its head
