@@ -415,11 +415,11 @@ class Reelcache(Server):
         return sorted(found)
 
     def prefetcher_pid(self):
-        """The master's child that never answers a client."""
-        others = set(children_of(self.process.pid)) - set(self.worker_pids())
-        if len(others) != 1:
-            die(f"cannot tell the prefetcher among {sorted(others)}")
-        return others.pop()
+        for pid in children_of(self.process.pid):
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+                if "prefetcher" in file.read():
+                    return pid
+        return die("there is no prefetcher")
 
 
 def start_server(args, folder, origin_port, **more):
