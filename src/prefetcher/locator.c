@@ -76,34 +76,38 @@ void locator_close(struct locator *lo)
 /* ---- finding ---- */
 
 static int from_template(const struct conf_source *source, const char *key,
-			 char *url, size_t url_bytes)
+			 struct location *at)
 {
 	size_t n = id_key_bytes(key);
 	const char *id = strchr(key, '/') + 1;
 	const char *quality = key[n] == '/' ? key + n + 1 : NULL;
 
 	return template_expand(source->url, id, (size_t)(key + n - id), quality,
-			       url, url_bytes);
+			       at->url, sizeof(at->url));
 }
 
 static int from_record(const struct resolution *record, const char *format,
-		       int64_t wall_s, char *url, size_t url_bytes,
-		       int64_t *resolved_us)
+		       int64_t wall_s, struct location *at)
 {
 	const struct rendition *r;
-	int n;
+	int url, fields;
 
 	if (record == NULL)
 		return -EAGAIN;
-	*resolved_us = record->resolved_us;
+	at->resolved_us = record->resolved_us;
 	if (record->expires_s <= wall_s)
 		return -EAGAIN;
 	r = resolution_find_format(record, format, strlen(format));
 	if (r == NULL)
 		return -ENOENT;
-	n = snprintf(url, url_bytes, "%s",
-		     rendition_text(record, r, RENDITION_URL));
-	return n < 0 || (size_t)n >= url_bytes ? -ENAMETOOLONG : 0;
+	url = snprintf(at->url, sizeof(at->url), "%s",
+		       rendition_text(record, r, RENDITION_URL));
+	fields = snprintf(at->fields, sizeof(at->fields), "%s",
+			  rendition_text(record, r, RENDITION_FIELDS));
+	if (url < 0 || (size_t)url >= sizeof(at->url) || fields < 0 ||
+	    (size_t)fields >= sizeof(at->fields))
+		return -ENAMETOOLONG;
+	return 0;
 }
 
 static int open_table(struct locator *lo)
@@ -115,22 +119,22 @@ static int open_table(struct locator *lo)
 }
 
 int locator_find(struct locator *lo, const struct conf_source *source,
-		 const char *key, int64_t wall_s, char *url, size_t url_bytes,
-		 int64_t *resolved_us)
+		 const char *key, int64_t wall_s, struct location *at)
 {
 	size_t n = id_key_bytes(key);
 	int rc;
 
-	*resolved_us = 0;
+	at->fields[0] = '\0';
+	at->resolved_us = 0;
 	if (source->type == CONF_SOURCE_TYPE_TEMPLATE)
-		return from_template(source, key, url, url_bytes);
+		return from_template(source, key, at);
 	if (key[n] != '/')
 		return -ENOENT;
 	/* a resolver that starts for the first time has not made it yet */
 	if (open_table(lo) < 0 || resolutions_begin_read(lo->table) < 0)
 		return -EAGAIN;
 	rc = from_record(resolutions_find(lo->table, key, n), key + n + 1,
-			 wall_s, url, url_bytes, resolved_us);
+			 wall_s, at);
 	resolutions_end_read(lo->table);
 	return rc;
 }

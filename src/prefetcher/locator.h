@@ -1,6 +1,6 @@
 /*
- * locator - the URL of an object: from its source's template, or from what
- * its id was resolved to.
+ * locator - the URL of an object, and what requests for it must carry: from
+ * its source's template, or from what its id was resolved to.
  *
  * Used by: prefetcher.  Nothing blocks: what is not in the table of
  * resolutions, or has expired, is asked of the resolver, and answered() tells
@@ -16,6 +16,8 @@
 #include "conf/conf.h"
 #include "ipc/inbox.h"
 #include "ipc/resolve.h"
+#include "upstream/request_fields.h"
+#include "upstream/transfer.h"
 #include "util/base.h"
 
 struct locator;
@@ -33,15 +35,21 @@ int locator_open(struct locator **out,
 		 const struct locator_opts *opts) MUSTCHECK;
 void locator_close(struct locator *lo);
 
+struct location {
+	char url[TRANSFER_URL_BYTES];
+	char fields[REQUEST_FIELDS_BYTES];
+	int64_t resolved_us; /* the resolution's; 0: a template */
+};
+
 /*
- * The URL of key, "source/id" or "source/id/format", NUL-terminated in url.
- * *resolved_us is the resolution's, 0 for a template.
+ * Where key is, "source/id" or "source/id/format".  resolved_us is set in any
+ * case.
  * -EAGAIN: locator_ask() first.  -ENOENT: the id has no such format (any
  * more).  -EINVAL, -ENAMETOOLONG: the template cannot hold it.
  */
 int locator_find(struct locator *lo, const struct conf_source *source,
-		 const char *key, int64_t wall_s, char *url, size_t url_bytes,
-		 int64_t *resolved_us) MUSTCHECK;
+		 const char *key, int64_t wall_s,
+		 struct location *at) MUSTCHECK;
 
 /* known_us: of a resolution that is of no use any more; 0 = none is known.
  * -EBUSY: too many at a time. */

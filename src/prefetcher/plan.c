@@ -424,16 +424,15 @@ size_t plan_read(struct title *t, uint64_t off, void *buffer, size_t n)
 struct origin *plan_origin(struct title *t)
 {
 	struct plan *plan = t->plan;
-	char url[TRANSFER_URL_BYTES];
-	int64_t resolved_us;
+	struct location at;
 
 	if (t->source->type == CONF_SOURCE_TYPE_TEMPLATE)
 		return origins_of_url(plan->origins, t->source->url,
 				      plan->now_ms);
 	if (locator_find(plan->locator, t->source, t->obj->key, plan_wall_s(),
-			 url, sizeof(url), &resolved_us) < 0)
+			 &at) < 0)
 		return NULL;
-	return origins_of_url(plan->origins, url, plan->now_ms);
+	return origins_of_url(plan->origins, at.url, plan->now_ms);
 }
 
 uint64_t plan_window(const struct title *t, uint64_t off)

@@ -917,21 +917,21 @@ static uint64_t overlap_of(const struct run *run)
 }
 
 /* -EAGAIN: the resolver was asked; run_resolved() goes on. */
-static int find_url(struct run *run, char *url, size_t url_bytes)
+static int find_url(struct run *run, struct location *at)
 {
 	struct title *t = run->title;
 	struct plan *plan = t->plan;
-	int64_t resolved_us, known_us = 0;
+	int64_t known_us = 0;
 	int rc = locator_find(plan->locator, t->source, t->obj->key,
-			      plan_wall_s(), url, url_bytes, &resolved_us);
+			      plan_wall_s(), at);
 
-	if (rc == 0 && run->resolved_again && resolved_us != 0 &&
-	    resolved_us == run->resolved_us)
+	if (rc == 0 && run->resolved_again && at->resolved_us != 0 &&
+	    at->resolved_us == run->resolved_us)
 		rc = -EAGAIN; /* that is the one that was refused */
 	if (rc == -EAGAIN)
-		known_us = resolved_us;
+		known_us = at->resolved_us;
 	if (rc == 0)
-		run->resolved_us = resolved_us;
+		run->resolved_us = at->resolved_us;
 	if (rc != -EAGAIN)
 		return rc;
 	if (++run->resolves > RESOLVES_MAX)
@@ -1016,8 +1016,8 @@ static int begin_transfer(struct run *run)
 		.suffix = run->suffix,
 		.allow_private = t->source->allow_private,
 	};
-	char url[TRANSFER_URL_BYTES];
-	int rc = find_url(run, url, sizeof(url));
+	struct location at;
+	int rc = find_url(run, &at);
 
 	if (rc == -EAGAIN) {
 		run->state = RUN_RESOLVE;
@@ -1025,7 +1025,7 @@ static int begin_transfer(struct run *run)
 	}
 	if (rc < 0)
 		return rc;
-	run->origin = origins_of_url(plan->origins, url, plan->now_ms);
+	run->origin = origins_of_url(plan->origins, at.url, plan->now_ms);
 	run->range_end = run->end_off;
 	if (!run->probe && !run->revalidate && !run->whole)
 		run->range_end = stop_off(run);
@@ -1033,7 +1033,8 @@ static int begin_transfer(struct run *run)
 		run->range_end = origin_range_end(run->origin, run->pos_off,
 						  run->range_end);
 	run->overlap_bytes = overlap_of(run);
-	want.url = url;
+	want.url = at.url;
+	want.fields = at.fields;
 	want.from = run->pos_off - run->overlap_bytes;
 	want.to = run->range_end;
 	make_conditional(run, &want);

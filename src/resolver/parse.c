@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "upstream/request_fields.h"
 #include "upstream/template.h"
 #include "upstream/transfer.h"
 
@@ -19,6 +20,7 @@
 #define DURATION_MAX 1e9  /* seconds */
 #define LABEL_BYTES  17u
 #define FORMATS_MAX  1024u /* looked at */
+#define FIELDS_MAX   64u   /* of a rendition, looked at */
 #define VALUES_MAX   200000u
 
 /* ---- endings ---- */
@@ -105,7 +107,8 @@ struct reading {
 	int64_t wall_s;
 	int64_t expires_s;
 	unsigned left_out;
-	bool expired; /* one at least */
+	char fields[REQUEST_FIELDS_BYTES]; /* of formats without their own */
+	bool expired;                      /* one at least */
 };
 
 /* NULL: there is none, or it is no text. */
@@ -152,6 +155,32 @@ static bool url_is_good(const char *url)
 		if ((unsigned char)*at <= ' ' || *at == 0x7f)
 			return false;
 	return template_origin(url, origin, sizeof(origin)) == 0;
+}
+
+/* The members of an object as request fields; what cannot be one is left out.
+ * False: there is no such object. */
+static bool take_fields(struct json_object *object, const char *name,
+			char fields[REQUEST_FIELDS_BYTES])
+{
+	struct json_object *all;
+	struct json_object_iterator at, end;
+
+	fields[0] = '\0';
+	if (!json_object_object_get_ex(object, name, &all) ||
+	    !json_object_is_type(all, json_type_object))
+		return false;
+	at = json_object_iter_begin(all);
+	end = json_object_iter_end(all);
+	for (unsigned n = 0;
+	     n < FIELDS_MAX && !json_object_iter_equal(&at, &end);
+	     n++, json_object_iter_next(&at)) {
+		const char *field = json_object_iter_peek_name(&at);
+		const char *value = text_of(all, field);
+
+		if (value != NULL)
+			(void)!request_fields_add(fields, field, value);
+	}
+	return true;
 }
 
 /* Any text as a format: what is not allowed becomes "_". */
@@ -241,6 +270,7 @@ static void take_format(struct reading *rd, struct json_object *object,
 	const struct parse_ending *ending =
 		ext != NULL ? parse_ending_of(ext) : NULL;
 	char format[RESOLUTION_FORMAT_BYTES + 1], label[LABEL_BYTES];
+	char fields[REQUEST_FIELDS_BYTES];
 	struct rendition_facts facts = { .text[RENDITION_FORMAT] = format,
 					 .text[RENDITION_LABEL] = label };
 	bool only_audio;
@@ -273,6 +303,9 @@ static void take_format(struct reading *rd, struct json_object *object,
 	facts.text[RENDITION_VIDEO_CODEC] = codec_text(video);
 	facts.text[RENDITION_AUDIO_CODEC] = codec_text(audio);
 	facts.text[RENDITION_URL] = url;
+	facts.text[RENDITION_FIELDS] =
+		take_fields(object, "http_headers", fields) ? fields
+							    : rd->fields;
 	add(rd, &facts);
 }
 
@@ -281,6 +314,7 @@ static void take_formats(struct reading *rd, struct json_object *root)
 	struct json_object *formats;
 	size_t count;
 
+	(void)take_fields(root, "http_headers", rd->fields);
 	if (!json_object_object_get_ex(root, "formats", &formats) ||
 	    !json_object_is_type(formats, json_type_array)) {
 		take_format(rd, root, 0);
@@ -314,13 +348,16 @@ static void take_rendition(struct reading *rd, struct json_object *object,
 	const char *url = text_of(object, "url");
 	const char *quality = text_of(object, "quality");
 	char format[RESOLUTION_FORMAT_BYTES + 1], label[LABEL_BYTES];
+	char fields[REQUEST_FIELDS_BYTES];
 	struct rendition_facts facts = { .text[RENDITION_FORMAT] = format,
-					 .text[RENDITION_LABEL] = label };
+					 .text[RENDITION_LABEL] = label,
+					 .text[RENDITION_FIELDS] = fields };
 
 	if (!url_is_good(url)) {
 		rd->left_out++;
 		return;
 	}
+	(void)take_fields(object, "request_fields", fields);
 	make_format(text_of(object, "format"), no, format);
 	facts.width = (uint32_t)count_of(object, "width", 1, SIDE_MAX);
 	facts.height = (uint32_t)count_of(object, "height", 1, SIDE_MAX);

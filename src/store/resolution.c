@@ -14,7 +14,7 @@
 #include "store/lmdb_util.h"
 #include "util/log.h"
 
-#define RECORD_VERSION 1u
+#define RECORD_VERSION 2u
 #define RECORDS_MAX    20000u
 #define OPENINGS_MAX   3u
 #define FIRST_BYTES    4096u

@@ -37,6 +37,7 @@ enum rendition_text {
 	RENDITION_VIDEO_CODEC,
 	RENDITION_AUDIO_CODEC,
 	RENDITION_URL, /* http(s) URL; of a directory: the file's name in it */
+	RENDITION_FIELDS, /* of requests for it: upstream/request_fields.h */
 	RENDITION_TEXTS
 };
 
@@ -50,13 +51,13 @@ struct rendition {
 	uint32_t height;                    /* 0 = not known, or no video */
 	uint32_t flags;                     /* RENDITION_... */
 	uint32_t text_off[RENDITION_TEXTS]; /* from the record's begin */
-	uint32_t unused[2];
+	uint32_t unused;
 };
-_Static_assert(sizeof(struct rendition) == 64, "stored layout, version 1");
+_Static_assert(sizeof(struct rendition) == 64, "stored layout, version 2");
 
 /* Begins a record; renditions follow, then their texts, NUL-terminated. */
 struct resolution {
-	uint32_t version;     /* 1 */
+	uint32_t version;     /* 2 */
 	uint32_t bytes;       /* of the whole record */
 	int64_t resolved_us;  /* wall clock; unique per record of a key */
 	int64_t expires_s;    /* wall clock */

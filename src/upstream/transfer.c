@@ -13,6 +13,7 @@
 #include "upstream/address.h"
 #include "upstream/answer.h"
 #include "upstream/drive.h"
+#include "upstream/request_fields.h"
 #include "upstream/template.h"
 
 #define BUFFER_BYTES (256 * 1024L) /* one read; 64K to 512K cost the same */
@@ -599,6 +600,22 @@ static int add_range(struct curl_slist **list, const struct transfer_want *want)
 	return add_field(list, "Range", value);
 }
 
+/* What the URL's resolution wants. */
+static int add_given(struct curl_slist **list, const char *fields)
+{
+	char line[REQUEST_FIELDS_BYTES];
+	struct curl_slist *longer;
+	int rc;
+
+	while ((rc = request_fields_next(&fields, line)) > 0) {
+		longer = curl_slist_append(*list, line);
+		if (longer == NULL)
+			return -ENOMEM;
+		*list = longer;
+	}
+	return rc;
+}
+
 static int fields_make(struct curl_slist **list,
 		       const struct transfer_want *want)
 {
@@ -615,6 +632,8 @@ static int fields_make(struct curl_slist **list,
 
 	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(given); i++)
 		rc = add_field(list, given[i].name, given[i].value);
+	if (rc == 0 && is_given(want->fields))
+		rc = add_given(list, want->fields);
 	return rc;
 }
 

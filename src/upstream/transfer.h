@@ -23,9 +23,9 @@
  *     on other transfers, but for upstream_close().
  *
  * The request is always a GET with Range (`bytes=0-` for the whole object) and
- * Accept-Encoding: identity; never a HEAD, Expect, cookie, proxy or .netrc.
+ * Accept-Encoding: identity; never a HEAD, Expect, proxy or .netrc.
  * Redirects are followed, to http and https only; a name and password in the
- * URL go to its own host only.
+ * URL, and Authorization and Cookie of the fields, go to its own host only.
  */
 #ifndef REELCACHE_UPSTREAM_TRANSFER_H
 #define REELCACHE_UPSTREAM_TRANSFER_H
@@ -73,6 +73,8 @@ struct transfer_want {
 	const char *if_range; /* strong ETag or Last-Modified, as it was sent */
 	const char *if_none_match;
 	const char *if_modified_since;
+	const char *fields; /* upstream/request_fields.h; a User-Agent in it
+			     * replaces that of the options */
 	bool allow_private; /* addresses that address_is_public() refuses */
 };
 

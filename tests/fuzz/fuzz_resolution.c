@@ -8,8 +8,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "resolver/parse.h"
+#include "upstream/request_fields.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -50,6 +52,20 @@ static void pick(const struct resolution *r)
 	must(resolution_pick(r, "", NULL) == NULL);
 }
 
+/* They are lines that can be sent, and nothing else. */
+static void read_fields(const char *text)
+{
+	char line[REQUEST_FIELDS_BYTES];
+	int rc;
+
+	must(strlen(text) < REQUEST_FIELDS_BYTES);
+	while ((rc = request_fields_next(&text, line)) > 0) {
+		must(strstr(line, ": ") != NULL);
+		must(strncasecmp(line, "Range:", 6) != 0);
+	}
+	must(rc == 0 && text[0] == '\0');
+}
+
 static void as_record(const uint8_t *data, size_t bytes)
 {
 	/* aligned, and just as long */
@@ -80,9 +96,12 @@ static void as_answer(const uint8_t *data, size_t bytes)
 	must(r->expires_s > NOW && r->expires_s <= NOW + TTL);
 	read_texts(r);
 	pick(r);
-	for (uint32_t n = 0; n < r->count; n++)
+	for (uint32_t n = 0; n < r->count; n++) {
 		must(rendition_text(r, &r->renditions[n], RENDITION_URL)[0] !=
 		     '\0');
+		read_fields(
+			rendition_text(r, &r->renditions[n], RENDITION_FIELDS));
+	}
 	as_record((const uint8_t *)r, r->bytes);
 	free(r);
 }

@@ -119,6 +119,7 @@ class Object:
         self.open_rate = None   # body bytes a second of open-ended answers
         self.busy_above = None  # more responses at a time: 429
         self.token = None       # the query must be t=TOKEN, else 403
+        self.wants = {}         # fields that a request must have, else 403
         self.active = 0         # responses whose body is being sent
         self.active_most = 0
         self.lock = threading.Lock()
@@ -404,6 +405,9 @@ class Origin:
     def _refusal(obj, request):
         """A status, or None: it is answered."""
         if obj.token is not None and request.token != obj.token:
+            return 403
+        if any(request.headers.get(name) != value
+               for name, value in obj.wants.items()):
             return 403
         if obj.busy_above is not None and obj.active >= obj.busy_above:
             return 429

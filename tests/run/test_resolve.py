@@ -14,6 +14,7 @@ import client
 import content
 import harness
 from harness import until
+from origin import Origin
 
 TOKEN = "sEcReT-7f3a"
 MIB = 1 << 20
@@ -255,7 +256,82 @@ def test_ytdlp_video_is_served(ytdlp_server, origin, pages):
     assert res.status == 206
     client.same(obj.seed, 100, res.body, 1000)
     assert obj.body_bytes == obj.size
+    assert {r.headers["user-agent"][:8] for r in obj.requests
+            if r.range} == {"Mozilla/"}, "the one that yt-dlp says"
     no_secret(server, res)
+
+
+def wanting(origin, name, **settings):
+    """An object that its origin gives to who says where he found it."""
+    return origin.add(name, 300000, wants={
+        "referer": "http://page.example/film", "cookie": "s=" + TOKEN},
+        **settings)
+
+
+FIELDS = {"Referer": "http://page.example/film", "Cookie": "s=" + TOKEN,
+          "Host": "elsewhere.example", "Range": "bytes=0-0"}
+
+
+def test_fields_of_a_resolution_are_sent(make, origin):
+    """With each request: the first, a seek's, one that asks whether it has
+    changed; what the helper must not say is not sent."""
+    obj = wanting(origin, "film-360", cache_control="no-cache")
+    server = make()
+    put_document(server, formats(origin, "film", (360,),
+                                 http_headers=FIELDS))
+    command_source(server, 'cat "$(dirname "$0")/document"\n')
+    server.start()
+    res = proxy(server, "film", range="bytes=200000-200999")
+    assert res.status == 206, res.body
+    client.same(obj.seed, 200000, res.body, 201000)
+    for _ in range(2):
+        res = proxy(server, "film")
+        assert res.status == 200, res.body
+        client.same(obj.seed, 0, res.body, obj.size)
+    assert {r.status for r in obj.requests} == {206, 304}
+    assert all(r.headers["host"].startswith("127.0.0.1:")
+               for r in obj.requests)
+    no_secret(server, res, resolve(server, "film"))
+
+
+def test_fields_of_a_service_are_sent(make, origin, pages):
+    obj = wanting(origin, "film")
+    other = origin.add("other", 5000)
+    server = make(source__svc={"type": "http", "allow_private": True,
+                               "url": pages.url("/list/{id}")})
+    pages.put_json("/list/film", {"version": 1, "renditions": [
+        {"format": "a", "height": 360, "url": origin.url("film"),
+         "request_fields": FIELDS},
+        {"format": "b", "height": 144, "url": origin.url("other")}]})
+    server.start()
+    res = proxy(server, "film", "360p")
+    assert res.status == 200, res.body
+    client.same(obj.seed, 0, res.body, obj.size)
+    assert proxy(server, "film", "144p").status == 200
+    assert all("referer" not in r.headers and
+               r.headers["user-agent"].startswith("reelcache/")
+               for r in other.requests), "each rendition has its own"
+    no_secret(server, res)
+
+
+def test_secrets_stay_with_their_host(make, origin):
+    """A redirect to another host: it gets neither cookie nor the like."""
+    server = make()
+    put_document(server, formats(origin, "film", (360,), http_headers={
+        **FIELDS, "Authorization": "Bearer x"}))
+    command_source(server, 'cat "$(dirname "$0")/document"\n')
+    server.start()
+    with Origin(host="127.0.0.2") as elsewhere:
+        obj = elsewhere.add("real", 5000)
+        first = wanting(origin, "film-360", redirect=elsewhere.url("real"))
+        res = proxy(server, "film")
+    assert res.status == 200, res.body
+    client.same(obj.seed, 0, res.body, obj.size)
+    assert first.requests[0].headers["authorization"] == "Bearer x"
+    for request in obj.requests:
+        assert request.headers["referer"] == FIELDS["Referer"]
+        assert "cookie" not in request.headers
+        assert "authorization" not in request.headers
 
 
 # --- qualities --------------------------------------------------------------

@@ -32,6 +32,7 @@ check_PROGRAMS += tests/unit/test_worker_conn
 check_PROGRAMS += \
 	tests/unit/test_upstream_address \
 	tests/unit/test_upstream_answer \
+	tests/unit/test_upstream_request_fields \
 	tests/unit/test_upstream_template
 check_PROGRAMS += tests/unit/test_upstream_transfer
 EXTRA_DIST += tests/unit/upstream_origin.h

@@ -18,7 +18,7 @@
 #include "store/resolution.h"
 
 #define MAP_BYTES (4 * MIB)
-#define SMALL_MAP (256 * KIB)
+#define SMALL_MAP (1 * MIB)
 
 static char folder[] = "/tmp/test_resolution.XXXXXX";
 
@@ -304,7 +304,7 @@ static void test_bent_fields(void **state)
 		uint32_t *field;
 		uint32_t values[6];
 	} bent[] = {
-		{ &r->version, { 0, 2, 3, 255, 1u << 31, UINT32_MAX } },
+		{ &r->version, { 0, 1, 3, 255, 1u << 31, UINT32_MAX } },
 		{ &r->bytes,
 		  { 0, 1, bytes - 1, bytes + 1, 1u << 31, UINT32_MAX } },
 		{ &r->count, { 0, 65, 1000, 1u << 26, 1u << 31, UINT32_MAX } },
@@ -360,7 +360,7 @@ static void test_one_too_many(void **state)
 
 	(void)state;
 	assert_non_null(r);
-	r->version = 1;
+	r->version = 2;
 	for (r->count = 0; r->count < more; r->count++) {
 		struct rendition *one = &r->renditions[r->count];
 
@@ -646,17 +646,17 @@ static void test_more_than_fits(void **state)
 	unsigned left = 0, young = 0;
 
 	(void)state;
-	for (unsigned n = 0; n < 700; n++) {
-		snprintf(key, sizeof(key), "s/%u", n * 7919 % 700);
+	for (unsigned n = 0; n < 2000; n++) {
+		snprintf(key, sizeof(key), "s/%u", n * 7919 % 2000);
 		put(rs, key, filled_record(n, n % 3000, (int64_t)n + 1));
 		assert_int_equal(tag_of(rs, key), n);
 	}
-	for (unsigned n = 0; n < 700; n++) {
+	for (unsigned n = 0; n < 2000; n++) {
 		snprintf(key, sizeof(key), "s/%u", n);
 		if (tag_of(rs, key) < 0)
 			continue;
 		left++;
-		young += tag_of(rs, key) >= 350;
+		young += tag_of(rs, key) >= 1000;
 	}
 	/* most of those that fit, and rather the young ones */
 	assert_in_range(left, 30, 300);

@@ -273,6 +273,73 @@ static void test_duplicates(void **state)
 	free(r);
 }
 
+/* Of a format, else of the whole; ours are never taken. */
+static void test_http_headers(void **state)
+{
+	struct resolution *r = parse(
+		"{\"http_headers\":{\"Referer\":\"http://all/\"},\"formats\":["
+		"{\"url\":\"http://h/3\",\"http_headers\":null},"
+		"{\"url\":\"http://h/2\",\"http_headers\":{}},"
+		"{\"url\":\"http://h/1\",\"http_headers\":{"
+		"\"User-Agent\":\"A/1 (b)\",\"Range\":\"bytes=0-0\","
+		"\"X\":1,\"Y\":\"a\\r\\nHost: evil\",\"Z\":\"a\\u0000b\","
+		"\"Cookie\":\"a=b; c=d\"}}]}");
+
+	(void)state;
+	assert_string_equal(text(r, 0, RENDITION_FIELDS),
+			    "User-Agent: A/1 (b)\nCookie: a=b; c=d\n");
+	assert_string_equal(text(r, 1, RENDITION_FIELDS), "");
+	assert_string_equal(text(r, 2, RENDITION_FIELDS),
+			    "Referer: http://all/\n");
+	free(r);
+
+	r = parse("{\"url\":\"http://h/\",\"http_headers\":{\"A\":\"b\"}}");
+	assert_string_equal(text(r, 0, RENDITION_FIELDS), "A: b\n");
+	free(r);
+}
+
+static void test_request_fields(void **state)
+{
+	struct resolution *r =
+		parse("{\"version\":1,\"renditions\":["
+		      "{\"url\":\"http://h/1\",\"request_fields\":"
+		      "{\"Authorization\":\"Bearer t\",\"If-Match\":\"*\"}},"
+		      "{\"url\":\"http://h/2\",\"request_fields\":[]}]}");
+
+	(void)state;
+	assert_string_equal(text(r, 0, RENDITION_FIELDS),
+			    "Authorization: Bearer t\n");
+	assert_string_equal(text(r, 1, RENDITION_FIELDS), "");
+	free(r);
+}
+
+/* More than anybody sends: the first ones are taken, as far as there is
+ * room. */
+static void test_many_fields(void **state)
+{
+	static char json[2000000], value[3000];
+	struct resolution *r;
+	size_t n = 0;
+
+	(void)state;
+	memset(value, 'v', sizeof(value) - 1);
+	n += (size_t)snprintf(json, sizeof(json),
+			      "{\"url\":\"http://h/\",\"http_headers\":{"
+			      "\"a\":\"%s\",\"b\":\"%s\"",
+			      value, value);
+	for (unsigned i = 0; i < 60000; i++)
+		n += (size_t)snprintf(json + n, sizeof(json) - n,
+				      ",\"f%u\":\"1\"", i);
+	snprintf(json + n, sizeof(json) - n, "}}");
+	r = parse(json);
+	assert_ptr_equal(strstr(text(r, 0, RENDITION_FIELDS), "a: vv"),
+			 text(r, 0, RENDITION_FIELDS));
+	assert_null(strstr(text(r, 0, RENDITION_FIELDS), "\nb: "));
+	assert_non_null(strstr(text(r, 0, RENDITION_FIELDS), "\nf61: 1\n"));
+	assert_null(strstr(text(r, 0, RENDITION_FIELDS), "\nf62: 1\n"));
+	free(r);
+}
+
 static void test_many_formats(void **state)
 {
 	static char json[400000];
@@ -637,6 +704,9 @@ int main(void)
 		cmocka_unit_test(test_long_url),
 		cmocka_unit_test(test_format_ids),
 		cmocka_unit_test(test_duplicates),
+		cmocka_unit_test(test_http_headers),
+		cmocka_unit_test(test_request_fields),
+		cmocka_unit_test(test_many_fields),
 		cmocka_unit_test(test_many_formats),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_ours),

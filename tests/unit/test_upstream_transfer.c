@@ -399,6 +399,30 @@ static void test_request(void **state)
 	fini(&s);
 }
 
+static void test_fields_of_a_resolution(void **state)
+{
+	struct transfer_want want = all_of("/echo/x");
+	struct seen s = { 0 };
+	struct transfer *t;
+	char *text;
+
+	(void)state;
+	want.fields = "Referer: http://page/\nuser-agent: other/2\n"
+		      "Cookie: a=b\n";
+	run_want(&s, &want);
+	expect_end(&s, TRANSFER_DONE);
+	s.bytes[s.used] = '\0';
+	text = (char *)s.bytes;
+	assert_non_null(strstr(text, "\r\nReferer: http://page/\r\n"));
+	assert_non_null(strstr(text, "\r\nuser-agent: other/2\r\n"));
+	assert_non_null(strstr(text, "\r\nCookie: a=b\r\n"));
+	assert_non_null(strstr(text, "\r\nRange: bytes=0-\r\n"));
+	assert_null(strstr(text, "tester/1"));
+	want.fields = "Referer: a\r\nRange: bytes=1-1\n";
+	assert_int_equal(transfer_begin(&t, up, &want, &ops, NULL), -EINVAL);
+	fini(&s);
+}
+
 static void test_early_hints(void **state)
 {
 	struct seen s = { 0 };
@@ -1025,6 +1049,7 @@ int main(void)
 		REAL(test_without_length),
 		REAL(test_without_body),
 		REAL(test_request),
+		REAL(test_fields_of_a_resolution),
 		REAL(test_early_hints),
 		REAL(test_stale_connection),
 		REAL(test_begin_from_end),
