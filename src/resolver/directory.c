@@ -14,7 +14,8 @@
 
 #include "resolver/parse.h"
 
-/* A regular file inside of the folder; its size.  -ENOENT: there is none. */
+/* A regular file inside of the folder; its size.  -ENOENT: there is none;
+ * -ENOSYS, -EPERM: a sandbox or an old kernel has no openat2(). */
 static int look(int folder_fd, const char *name, uint64_t *size_bytes)
 {
 	const struct open_how how = { .flags = O_PATH | O_CLOEXEC,
@@ -25,7 +26,7 @@ static int look(int folder_fd, const char *name, uint64_t *size_bytes)
 	int rc = -ENOENT;
 
 	if (fd < 0)
-		return errno == ENOSYS ? -ENOSYS : -ENOENT;
+		return errno == ENOSYS || errno == EPERM ? -errno : -ENOENT;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
 		*size_bytes = (uint64_t)st.st_size;
 		rc = 0;
@@ -95,28 +96,32 @@ static int list(int folder_fd, const char *id, struct resolution_builder *b)
 	struct dirent *entry;
 	DIR *folder;
 	int fd = dup(folder_fd);
+	int rc = 0;
 
 	folder = fd >= 0 ? fdopendir(fd) : NULL;
 	if (folder == NULL) {
-		int rc = -errno;
-
+		rc = -errno;
 		if (fd >= 0)
 			close(fd);
 		return rc;
 	}
 	rewinddir(folder); /* the place is shared with folder_fd */
-	while ((entry = readdir(folder)) != NULL) {
+	while (rc == 0 && (entry = readdir(folder)) != NULL) {
 		const struct parse_ending *ending;
 		uint64_t size_bytes;
 		char quality[8];
 
-		if (strncmp(entry->d_name, id, n) == 0 &&
-		    split(entry->d_name + n, quality, &ending) &&
-		    look(folder_fd, entry->d_name, &size_bytes) == 0)
+		if (strncmp(entry->d_name, id, n) != 0 ||
+		    !split(entry->d_name + n, quality, &ending))
+			continue;
+		rc = look(folder_fd, entry->d_name, &size_bytes);
+		if (rc == 0)
 			add(b, entry->d_name, quality, ending, size_bytes);
+		else if (rc == -ENOENT)
+			rc = 0;
 	}
 	closedir(folder);
-	return 0;
+	return rc;
 }
 
 int directory_resolve(const char *path, const char *id, struct resolution **out)
@@ -131,10 +136,12 @@ int directory_resolve(const char *path, const char *id, struct resolution **out)
 		return -errno;
 	resolution_begin(&b, id, 0);
 	rc = b.error;
-	if (rc == 0 && look(folder_fd, id, &size_bytes) == 0)
+	if (rc == 0)
+		rc = look(folder_fd, id, &size_bytes);
+	if (rc == 0)
 		add(&b, id, "", dot != NULL ? parse_ending_of(dot + 1) : NULL,
 		    size_bytes);
-	if (rc == 0)
+	if (rc == 0 || rc == -ENOENT)
 		rc = list(folder_fd, id, &b);
 	close(folder_fd);
 	if (rc < 0) {

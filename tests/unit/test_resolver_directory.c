@@ -1,5 +1,7 @@
 /* A folder of this machine as a source: which files an id means. */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -272,6 +277,44 @@ static void test_large_folder(void **state)
 	free(r);
 }
 
+/* In a sandbox that takes openat2(), as RestrictSUIDSGID of systemd does. */
+static int resolve_without_openat2(const char *id, int error)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat2, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { ARRAY_LEN(code), code };
+	struct resolution *r = NULL;
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+			_exit(255);
+		_exit(-directory_resolve(folder, id, &r));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* It is a fault of the machine, and no missing file. */
+static void test_sandbox(void **state)
+{
+	(void)state;
+	make_file("whole", 1);
+	make_file("parted.360p.mp4", 1);
+	assert_int_equal(resolve_without_openat2("whole", ENOSYS), ENOSYS);
+	assert_int_equal(resolve_without_openat2("parted", ENOSYS), ENOSYS);
+	assert_int_equal(resolve_without_openat2("parted", EPERM), EPERM);
+}
+
 static int make_folder(void **state)
 {
 	(void)state;
@@ -299,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_not_files),
 		cmocka_unit_test(test_links),
 		cmocka_unit_test(test_large_folder),
+		cmocka_unit_test(test_sandbox),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
