@@ -113,6 +113,7 @@ def films(tmp_path_factory):
         "[resolver]\ntimeout = 90s\n[listen:all]\naddress = 127.0.0.1:8090\n"
         "[listen:https]\naddress = 127.0.0.1:8443\ntls = yes\n"
         f"certificate = {TLS}/films.pem\nkey = {TLS}/films.key\n"
+        "kernel_tls = yes\n"
         "[source:films]\ntype = directory\npath = /srv/films\n"
         "[source:web]\ntype = command\nurl = http://127.0.0.1:8000/o/{id}\n"
         "allow_private = yes\n")
