@@ -357,7 +357,6 @@ static void check_cache(struct load *ld)
 		      (unsigned long long)ca->size);
 }
 
-/* All lines of the open section were read. */
 /* As browsers send it (RFC 6454 section 7): scheme, host, perhaps a port. */
 static bool is_origin(const char *word, size_t n)
 {
@@ -389,6 +388,7 @@ static void check_origins(struct load *ld)
 	}
 }
 
+/* All lines of the open section were read. */
 static void end_section(struct load *ld)
 {
 	if (ld->rc == 0 && ld->section == SECTION_http)

@@ -12,13 +12,6 @@ static bool is_alnum(char c)
 	       (c >= 'a' && c <= 'z');
 }
 
-/* RFC 9110 section 5.6.2 */
-static bool is_tchar(char c)
-{
-	return is_alnum(c) ||
-	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
 /* ---- elements from the right -------------------------------------------- */
 
 /* Where the quoted-string begins that ends with the quote at s.at[end].
@@ -81,15 +74,6 @@ static void node_add(struct node *node, char c)
 	node->bytes++;
 }
 
-static size_t token_bytes(struct slice s)
-{
-	size_t n = 0;
-
-	while (n < s.bytes && is_tchar(s.at[n]))
-		n++;
-	return n;
-}
-
 /* s begins with a quote and is moved behind the one that ends it. */
 static bool read_quoted(struct slice *s, struct node *value)
 {
@@ -108,7 +92,7 @@ static bool read_quoted(struct slice *s, struct node *value)
 /* name=value; s is moved behind it. */
 static bool read_pair(struct slice *s, struct slice *name, struct node *value)
 {
-	size_t n = token_bytes(*s);
+	size_t n = slice_token_bytes(*s);
 
 	value->bytes = 0;
 	*name = slice_make(s->at, n);
@@ -117,7 +101,7 @@ static bool read_pair(struct slice *s, struct slice *name, struct node *value)
 	*s = slice_skip(*s, n + 1);
 	if (s->bytes > 0 && s->at[0] == '"')
 		return read_quoted(s, value);
-	n = token_bytes(*s);
+	n = slice_token_bytes(*s);
 	for (size_t i = 0; i < n; i++)
 		node_add(value, s->at[i]);
 	*s = slice_skip(*s, n);

@@ -85,6 +85,22 @@ bool slice_next_element(struct slice *rest, struct slice *element)
 	return false;
 }
 
+size_t slice_token_bytes(struct slice s)
+{
+	static const char others[] = "!#$%&'*+-.^_`|~";
+	size_t n;
+
+	for (n = 0; n < s.bytes; n++) {
+		char c = s.at[n];
+
+		if ((c < '0' || c > '9') && (c < 'A' || c > 'Z') &&
+		    (c < 'a' || c > 'z') &&
+		    memchr(others, c, sizeof(others) - 1) == NULL)
+			break;
+	}
+	return n;
+}
+
 bool slice_list_has(struct slice list, const char *token)
 {
 	struct slice want = slice_of(token);

@@ -76,6 +76,9 @@ static inline struct slice slice_skip(struct slice s, size_t n)
 	return slice_make(s.at + n, s.bytes - n);
 }
 
+/* How many bytes of a token s begins with (RFC 9110 section 5.6.2). */
+size_t slice_token_bytes(struct slice s);
+
 /* All of s is digits, at least one.  Larger than UINT64_MAX: true, and *value
  * is UINT64_MAX. */
 bool slice_to_u64(struct slice s, uint64_t *value);

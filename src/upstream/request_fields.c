@@ -6,14 +6,12 @@
 #include <string.h>
 #include <strings.h>
 
-/* RFC 9110 section 5.6.2 */
+#include "http/slice.h"
+
 static bool is_token(const char *text)
 {
-	static const char tchars[] = "!#$%&'*+-.^_`|~0123456789"
-				     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				     "abcdefghijklmnopqrstuvwxyz";
-
-	return text[0] != '\0' && text[strspn(text, tchars)] == '\0';
+	return text[0] != '\0' &&
+	       slice_token_bytes(slice_of(text)) == strlen(text);
 }
 
 /* Which bytes are wanted, in which form, and how messages are framed, is
@@ -47,16 +45,11 @@ static bool has_control(const char *text, size_t bytes)
 	return false;
 }
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
 static bool is_value(const char *text)
 {
 	size_t bytes = strlen(text);
 
-	return bytes > 0 && !is_blank(text[0]) && !is_blank(text[bytes - 1]) &&
+	return bytes > 0 && slice_trim(slice_of(text)).bytes == bytes &&
 	       !has_control(text, bytes);
 }
 
