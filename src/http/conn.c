@@ -63,8 +63,6 @@ static void conn_close(struct conn *c)
 	conn_set_timer(c, CONN_TIMER_NONE, false);
 	if (c->wire.tls != NULL && !tls_is_open(c->wire.tls))
 		stat_add(host->stats, STAT_tls_failed, 1);
-	if (wire_kernel_encrypts(&c->wire))
-		stat_add(host->stats, STAT_tls_by_kernel, 1);
 	TAILQ_REMOVE(&host->all, c, all_link);
 	event_del(&c->event);
 	wire_fini(&c->wire);

@@ -27,10 +27,6 @@
  * at a time; OpenSSL makes records of 16 KiB of it and writes them, through
  * the BIO below, into batch[]; one send() takes them all.  Both buffers are
  * the process's.  Only what a send() leaves over is kept per connection.
- *
- * Where the kernel encrypts, OpenSSL hands it the key at the end of the
- * handshake.  From then on what is sent is plain text, files go by sendfile(),
- * and only records that are no data (tickets, alerts) come through the BIO.
  */
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
 
@@ -55,20 +51,16 @@ struct tls_context {
 	const struct segment_tickets *tickets;
 	BIO_METHOD *method;
 	struct batch *batch;
-	bool kernel; /* is to encrypt, if it takes the connection's cipher */
 };
 
 struct tls {
 	SSL *ssl;
 	struct tls_context *context;
 	struct wire *wire;
-	BIO *reads;  /* the SSL's, where the kernel may encrypt */
-	BIO *socket; /* OpenSSL's own, which sets the kernel up; NULL = never */
 	uint32_t turn_bytes; /* read in this tls_receive() */
 	bool has_input : 1;  /* OpenSSL may hold bytes of the peer */
 	bool cut_short : 1;  /* the last tls_receive() left some unread */
 	bool failed : 1;     /* no call may follow an SSL error */
-	bool kernel : 1;     /* encrypts what is sent from now on */
 };
 
 /* --- BIO ----------------------------------------------------------------- */
@@ -92,10 +84,6 @@ static int bio_write(BIO *bio, const char *bytes, int count)
 	size_t left = (size_t)count;
 
 	BIO_clear_retry_flags(bio);
-	/* no data; it must not overtake what is kept */
-	if (t->kernel)
-		return t->wire->out == NULL ? BIO_write(t->socket, bytes, count)
-					    : -1;
 	while (left > 0) {
 		size_t n = min_u64(left, sizeof(b->bytes) - b->used);
 
@@ -131,27 +119,10 @@ static int bio_read(BIO *bio, char *dst, int dst_bytes)
 	return -1;
 }
 
-static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
+static long bio_ctrl(BIO *bio UNUSED, int what, long number UNUSED,
+		     void *pointer UNUSED)
 {
-	struct tls *t = BIO_get_data(bio);
-	long answer;
-
-	/* the kernel is never asked to, or did not take the cipher */
-	if (t->socket == NULL || bio == t->reads ||
-	    (!t->kernel && tls_is_open(t)))
-		return what == BIO_CTRL_FLUSH;
-	if (!t->kernel) {
-		/* before the key changes all that has the old one goes out;
-		 * where it does not, the kernel is not set up */
-		(void)!flush(t, 0);
-		if (what == BIO_CTRL_FLUSH)
-			return 1;
-		if (t->wire->out != NULL || t->wire->broken)
-			return 0;
-	}
-	answer = BIO_ctrl(t->socket, what, number, pointer);
-	t->kernel = BIO_get_ktls_send(t->socket);
-	return answer;
+	return what == BIO_CTRL_FLUSH;
 }
 
 static BIO_METHOD *make_method(void)
@@ -388,22 +359,6 @@ static int choose_certificate(SSL *ssl, int *alert UNUSED, void *arg UNUSED)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* A key that the kernel has cannot be changed (before Linux 6.14, and by this
- * OpenSSL).  A peer that wants that must not get a byte more with the old one
- * (RFC 8446 section 4.6.3): it is left. */
-static void note_message(int sent, int version UNUSED, int type,
-			 const void *message, size_t bytes, SSL *ssl,
-			 void *arg UNUSED)
-{
-	const uint8_t *at = message;
-	struct tls *t = SSL_get_app_data(ssl);
-
-	if (sent == 0 && type == SSL3_RT_HANDSHAKE &&
-	    bytes == SSL3_HM_HEADER_LENGTH + 1 && at[0] == SSL3_MT_KEY_UPDATE &&
-	    at[SSL3_HM_HEADER_LENGTH] != 0 && t->kernel)
-		t->wire->broken = true;
-}
-
 static SSL_CTX *make_ctx(const struct tls_context *context)
 {
 	/* authenticated and with forward secrecy only (RFC 9325); 128 bits
@@ -423,10 +378,6 @@ static SSL_CTX *make_ctx(const struct tls_context *context)
 					 SSL_OP_NO_RENEGOTIATION |
 					 SSL_OP_PRIORITIZE_CHACHA |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE);
-	if (context->kernel) {
-		SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
-		SSL_CTX_set_msg_callback(ctx, note_message);
-	}
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
@@ -453,7 +404,7 @@ static SSL_CTX *make_ctx(const struct tls_context *context)
 
 int tls_context_new(struct tls_context **out, const struct tls_pem *pems,
 		    size_t count, const struct segment_tickets *tickets,
-		    bool kernel, char why[TLS_WHY_BYTES])
+		    char why[TLS_WHY_BYTES])
 {
 	struct tls_context *context = calloc(1, sizeof(*context));
 	int rc = -ENOMEM;
@@ -462,7 +413,6 @@ int tls_context_new(struct tls_context **out, const struct tls_pem *pems,
 	if (context == NULL)
 		return -ENOMEM;
 	context->tickets = tickets;
-	context->kernel = kernel && tls_kernel_has_it();
 	context->method = make_method();
 	context->batch = malloc(sizeof(*context->batch));
 	context->certificates = calloc(count, sizeof(*context->certificates));
@@ -523,17 +473,6 @@ const char *tls_library_version(void)
 
 /* --- connections --------------------------------------------------------- */
 
-static BIO *make_bio(struct tls *t)
-{
-	BIO *bio = BIO_new(t->context->method);
-
-	if (bio != NULL) {
-		BIO_set_data(bio, t);
-		BIO_set_init(bio, 1);
-	}
-	return bio;
-}
-
 struct tls *tls_new(struct tls_context *context)
 {
 	struct tls *t = calloc(1, sizeof(*t));
@@ -543,28 +482,19 @@ struct tls *tls_new(struct tls_context *context)
 		return NULL;
 	t->context = context;
 	t->ssl = SSL_new(context->certificates[0].ctx);
-	bio = t->ssl != NULL ? make_bio(t) : NULL;
-	if (bio == NULL)
-		goto fail;
-	SSL_set_bio(t->ssl, bio, bio);
-	if (context->kernel) {
-		t->reads = bio;
-		bio = make_bio(t);
-		if (bio == NULL)
-			goto fail;
-		SSL_set0_wbio(t->ssl, bio);
-		t->socket = BIO_new(BIO_s_socket());
-		if (t->socket == NULL)
-			goto fail;
+	bio = t->ssl != NULL ? BIO_new(context->method) : NULL;
+	if (bio == NULL) {
+		ERR_clear_error();
+		SSL_free(t->ssl);
+		free(t);
+		return NULL;
 	}
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(t->ssl, bio, bio);
 	SSL_set_app_data(t->ssl, t);
 	SSL_set_accept_state(t->ssl);
 	return t;
-
-fail:
-	ERR_clear_error();
-	tls_free(t);
-	return NULL;
 }
 
 void tls_free(struct tls *t)
@@ -572,20 +502,12 @@ void tls_free(struct tls *t)
 	if (t == NULL)
 		return;
 	SSL_free(t->ssl);
-	BIO_free(t->socket);
 	free(t);
 }
 
 void tls_attach(struct tls *t, struct wire *w)
 {
 	t->wire = w;
-	if (t->socket != NULL)
-		BIO_set_fd(t->socket, w->fd, BIO_NOCLOSE);
-}
-
-bool tls_kernel_sends(const struct tls *t)
-{
-	return t->kernel && tls_is_open(t);
 }
 
 bool tls_has_input(const struct tls *t)
@@ -657,12 +579,8 @@ static int encrypt(struct tls *t, const void *bytes, size_t count)
 
 int tls_send(struct tls *t, const void *bytes, size_t count, int flags)
 {
-	int rc;
+	int rc = encrypt(t, bytes, count);
 
-	/* its record ends here: nothing could push one that is held back */
-	if (tls_kernel_sends(t))
-		return wire_send_clear(t->wire, bytes, count, 0);
-	rc = encrypt(t, bytes, count);
 	if (rc == 0)
 		rc = flush(t, flags);
 	return rc;
@@ -699,8 +617,6 @@ int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 
 void tls_shutdown(struct tls *t)
 {
-	if (t->kernel && !wire_flush(t->wire))
-		return; /* it is asked for again */
 	if (t->failed || t->wire->broken || !SSL_is_init_finished(t->ssl) ||
 	    (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
 		return;

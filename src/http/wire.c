@@ -216,7 +216,7 @@ int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
 		return -EPIPE;
 	if (!w->writable)
 		return 0;
-	if (w->tls != NULL && !tls_kernel_sends(w->tls))
+	if (w->tls != NULL)
 		return tls_file(w->tls, file_fd, file_off, count);
 	return copy ? send_copy(w, file_fd, file_off, count)
 		    : send_file(w, file_fd, file_off, count);
@@ -274,11 +274,6 @@ void wire_reset_at_close(struct wire *w)
 
 	(void)!setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &at_once,
 			  sizeof(at_once));
-}
-
-bool wire_kernel_encrypts(const struct wire *w)
-{
-	return w->tls != NULL && tls_kernel_sends(w->tls);
 }
 
 bool wire_chose_h2(const struct wire *w)

@@ -6,8 +6,7 @@
  * What the socket does not take of wire_send() is kept and sent first; a
  * wire that keeps nothing holds no buffer.  In TLS, records are gathered in
  * a buffer that all wires of the process share and leave it in sends of up
- * to 64 KiB before each function returns; where the kernel encrypts, all goes
- * to it as in clear.
+ * to 64 KiB before each function returns.
  */
 #ifndef REELCACHE_HTTP_WIRE_H
 #define REELCACHE_HTTP_WIRE_H
@@ -25,7 +24,7 @@ struct tls;
 
 struct wire {
 	struct tls *tls; /* NULL = in clear */
-	char *out; /* kept; of TLS whole records, unless the kernel makes them */
+	char *out;       /* kept; in TLS whole records, encrypted */
 	uint32_t out_sent;
 	uint32_t out_bytes;
 	int fd;
@@ -96,9 +95,6 @@ int wire_shutdown(struct wire *w) MUSTCHECK;
 
 /* Closing will be a reset, and the kernel does not go on trying. */
 void wire_reset_at_close(struct wire *w);
-
-/* Is it the kernel that encrypts what is sent?  False in clear text. */
-bool wire_kernel_encrypts(const struct wire *w);
 
 /* Was HTTP/2 chosen by ALPN?  False in clear text. */
 bool wire_chose_h2(const struct wire *w);

@@ -1,6 +1,5 @@
 """TLS listeners: what clients get, which certificate they see, how sessions
 go on, and what hostile bytes do."""
-import contextlib
 import os
 import pwd
 import re
@@ -16,7 +15,6 @@ import types
 import pytest
 
 import client
-import content
 import harness
 import tls_peer
 from tls_peer import V12, VERSIONS, Peer, context, openssl
@@ -50,11 +48,10 @@ def listener(port, *certificates):
             "key": "  ".join(str(c.key) for c in certificates)}
 
 
-def set_up(make, origin, *certificates, kernel_tls=True, **sections):
+def set_up(make, origin, *certificates, **sections):
     server = make(origin, **sections)
     server.tls_port = harness.free_port()
-    server.set(listen__tls={**listener(server.tls_port, *certificates),
-                            "kernel_tls": kernel_tls})
+    server.set(listen__tls=listener(server.tls_port, *certificates))
     return server
 
 
@@ -343,81 +340,32 @@ def s_client(server, pki, *args):
     return process
 
 
-# --- who encrypts
-
-CIPHERS = {
-    "aes128": (None, "ECDHE-ECDSA-AES128-GCM-SHA256"),
-    "aes256": (None, "ECDHE-ECDSA-AES256-GCM-SHA384"),
-    "chacha": (None, "ECDHE-ECDSA-CHACHA20-POLY1305"),
-    "tls1.3": (ssl.TLSVersion.TLSv1_3, None),
-}
-
-
-def kernel_has_tls(server):
-    return "kernel TLS: yes" in subprocess.run(
-        [harness.reelcache_bin(), "-V"], capture_output=True, text=True,
-        check=True).stdout
-
-
-@pytest.mark.parametrize("cipher", CIPHERS)
-@pytest.mark.parametrize("wanted", [True, False])
-def test_who_encrypts(make, origin, pki, wanted, cipher):
-    """The kernel does wherever it can, unless it is told not to; the bytes are
-    the same: of a file, of one that may change, in pieces, at the end."""
-    server = set_up(make, origin, pki.a, kernel_tls=wanted)
-    folder = os.path.join(server.folder, "files")
-    os.mkdir(folder)
-    path = os.path.join(folder, "film.mp4")
-    with open(path, "wb") as f:
-        f.write(content.span("film", 0, MIB))
-    server.set(source__files={"type": "directory", "path": folder})
-    server.start()
-    obj = origin.add("o", 3 * MIB)
-    version, ciphers = CIPHERS[cipher]
-    ctx = context(pki.root, version or V12, ciphers=ciphers)
-    for _ in range(2):
-        with Peer(server.tls_port, ctx) as peer:
-            get(peer, obj)
-            get(peer, obj, 12345, 2 * MIB + 1)
-            get(peer, obj, 0, 1)
-            peer.send("GET /proxy/film?source=files HTTP/1.1\r\n"
-                      "Host: a.test\r\n\r\n")
-            client.same("film", 0, peer.response().body, MIB)
-            peer.send("GET /metrics HTTP/1.1\r\nHost: a.test\r\n"
-                      "Connection: close\r\n\r\n")
-            assert b"tls_by_kernel" in peer.response().body
-            peer.end()
-            assert peer.ended == "notified"
-    harness.until(lambda: server.stats()["connections"] == 0, "they ended")
-    assert server.stats()["tls_by_kernel"] == (
-        2 if wanted and kernel_has_tls(server) else 0)
+def test_the_end_is_told_to_slow_readers(make, origin, pki):
+    """However full the socket is when the last byte goes into it."""
+    server = set_up(make, origin, pki.a,
+                    http={"notsent_lowat": "16K"}).start()
+    obj = origin.add("o", 6 * MIB)
+    ctx = context(pki.root)
+    with Peer(server.tls_port, ctx) as peer:
+        get(peer, obj)
+    ends = range(64 * 1024, 6 * MIB, 150_000)
+    peers = [Peer(server.tls_port, ctx, receive_buffer=8192) for _ in ends]
+    for peer, end in zip(peers, ends):
+        peer.send(request(obj, 0, end, "Connection: close\r\n"))
+    time.sleep(1)
+    for peer, end in zip(peers, ends):
+        res = peer.response()
+        assert res.whole and res.status == 206
+        client.same(obj.seed, 0, res.body, end)
+        peer.end()
+    assert [peer.ended for peer in peers] == ["notified"] * len(peers)
+    for peer in peers:
+        peer.close()
 
 
-def test_a_key_that_the_kernel_has_is_not_changed(make, origin, pki):
-    """Who wants that is left, with no byte that he could not read; only he."""
-    server = set_up(make, origin, pki.a).start()
-    obj = origin.add("o", 100_000)
-    with s_client(server, pki, "-tls1_3") as process, \
-            Peer(server.tls_port, context(pki.root)) as other:
-        get(other, obj)
-        os.write(process.stdin.fileno(), b"K\n")
-        time.sleep(.5)
-        with contextlib.suppress(BrokenPipeError):
-            os.write(process.stdin.fileno(), request(obj, 0, 1000).encode())
-        got = b""
-        while b" 206 " not in got and (byte := process.stdout.read(1)):
-            got += byte
-        assert b"KEYUPDATE" in got
-        assert b"bad record mac" not in got
-        assert (b" 206 " in got) is not kernel_has_tls(server)
-        get(other, obj)
-        process.kill()
-
-
-def test_keys_are_updated(make, origin, pki):
+def test_keys_are_updated(server, pki, thing):
     """RFC 8446 section 4.6.3: both sides' keys, again and again."""
-    server = set_up(make, origin, pki.a, kernel_tls=False).start()
-    obj = origin.add("o", 100_000)
+    obj = thing(100_000)
     with s_client(server, pki, "-tls1_3") as process:
         try:
             for n in range(1, 4):

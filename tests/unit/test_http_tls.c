@@ -110,8 +110,7 @@ static void test_refused(void **state)
 		for (size_t from = 0; from < 2; from++) {
 			why[0] = '\0';
 			assert_int_equal(tls_context_new(&context, both + from,
-							 2 - from, NULL, false,
-							 why),
+							 2 - from, NULL, why),
 					 -EINVAL);
 			assert_non_null(strstr(why, cases[n].words));
 			assert_null(context);
@@ -233,8 +232,7 @@ static struct tls_context *make_context(const struct segment_tickets *tickets)
 {
 	struct tls_context *context = NULL;
 
-	assert_int_equal(
-		tls_context_new(&context, &pem, 1, tickets, false, why), 0);
+	assert_int_equal(tls_context_new(&context, &pem, 1, tickets, why), 0);
 	return context;
 }
 
@@ -438,8 +436,9 @@ static void test_file_for_a_slow_client(void **state)
 	for (unsigned turns = 0; count < bytes; turns++) {
 		assert_true(turns < 100000);
 		while (done < bytes && wire_flush(&k.wire) && k.wire.writable) {
-			int64_t n = wire_file(&k.wire, file, done, bytes - done,
-					      false);
+			int64_t n =
+				wire_file(&k.wire, file, done, bytes - done,
+					  false);
 
 			assert_true(n >= 0);
 			done += (uint64_t)n;
