@@ -1170,6 +1170,18 @@ static int order_files(const void *a, const void *b)
 	return x->chunk_no < y->chunk_no ? -1 : x->chunk_no > y->chunk_no;
 }
 
+/* More than its extent says was written and not published when the writer was
+ * killed; it would take space that nobody counts. */
+static bool make_fit(const struct catalog *cat, const struct extent *ex,
+		     uint64_t bytes)
+{
+	if (bytes == span_len(ex->span))
+		return true;
+	return bytes > span_len(ex->span) &&
+	       chunk_cut(cat->chunks_fd, ex->run_no, chunk_no_of(ex),
+			 span_len(ex->span)) == 0;
+}
+
 static bool found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
 		       uint64_t bytes)
 {
@@ -1180,7 +1192,7 @@ static bool found_file(void *ctx, uint64_t run_no, uint64_t chunk_no,
 	file = fs->count == 0 ? NULL
 			      : bsearch(&key, fs->files, fs->count,
 					sizeof(*fs->files), order_files);
-	if (file != NULL && bytes >= span_len(file->extent->span)) {
+	if (file != NULL && make_fit(fs->cat, file->extent, bytes)) {
 		file->found = true;
 		return true;
 	}

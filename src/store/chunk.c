@@ -106,6 +106,20 @@ int chunk_unlink(int folder_fd, uint64_t run_no, uint64_t chunk_no)
 	return unlinkat(folder_fd, name, 0) < 0 ? -errno : 0;
 }
 
+int chunk_cut(int folder_fd, uint64_t run_no, uint64_t chunk_no, uint64_t bytes)
+{
+	char name[NAME_BYTES];
+	int fd, rc;
+
+	make_name(name, run_no, chunk_no);
+	fd = openat(folder_fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	rc = ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
+	close(fd);
+	return rc;
+}
+
 int64_t chunk_size(int folder_fd, uint64_t run_no, uint64_t chunk_no)
 {
 	char name[NAME_BYTES];

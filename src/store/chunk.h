@@ -29,6 +29,11 @@ int chunk_create(int folder_fd, uint64_t run_no, uint64_t chunk_no) MUSTCHECK;
 int chunk_open(int folder_fd, uint64_t run_no, uint64_t chunk_no) MUSTCHECK;
 int chunk_unlink(int folder_fd, uint64_t run_no, uint64_t chunk_no);
 
+/* Cuts off what the file holds beyond its first `bytes`: for what was written
+ * and never published only. */
+int chunk_cut(int folder_fd, uint64_t run_no, uint64_t chunk_no,
+	      uint64_t bytes) MUSTCHECK;
+
 /* Bytes in the file, or -errno. */
 int64_t chunk_size(int folder_fd, uint64_t run_no, uint64_t chunk_no) MUSTCHECK;
 

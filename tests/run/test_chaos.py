@@ -129,6 +129,9 @@ def test_chaos(make, origin):
         harness.until(right, f"{obj.name} is served", 15)
     server.wait_idle()
     assert server.chunk_bytes() <= 16 * MIB
+    # what is counted is what the files take
+    harness.until(lambda: server.stats()["stored_bytes"]
+                  == server.chunk_bytes(), "the space is counted right")
     verified = server.ctl("--json", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert server.stop() == 0

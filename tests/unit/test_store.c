@@ -265,6 +265,15 @@ static uint64_t bytes_on_disk(struct fixture *fx)
 	return sum;
 }
 
+static const char *chunk_path(const struct fixture *fx, uint64_t run_no,
+			      uint64_t chunk_no, char path[160])
+{
+	snprintf(path, 160, "%s/chunks/%02x/%016llx-%llx", fx->path,
+		 (unsigned)((run_no + chunk_no) % 256),
+		 (unsigned long long)run_no, (unsigned long long)chunk_no);
+	return path;
+}
+
 /* Until every chunk file has its record. */
 static void wait_committed(struct fixture *fx)
 {
@@ -553,6 +562,50 @@ static void test_successor_takes_over(void **state)
 	store_close(st);
 }
 
+/* It dies between the write and the publication: what its file holds more is
+ * not adopted, so it must not take space either. */
+static void test_unpublished_bytes_take_no_space(void **state)
+{
+	struct fixture *fx = *state;
+	enum store_find why;
+	struct object *obj;
+	struct store *st;
+	char name[160], more[10000] = { 0 };
+	uint64_t run_no;
+	int status, fd;
+	pid_t pid;
+
+	catalog_close(fx->cat);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		open_catalog(fx);
+		obj = add_object(fx, KEY, 2 * MIB);
+		if (put(begin(fx, obj, 0), CHUNK_BYTES + 5000) == 0)
+			kill(getpid(), SIGKILL);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	run_no = atomic_load(&fx->seg->runs[0].run_no);
+	fd = open(chunk_path(fx, run_no, 1, name), O_WRONLY | O_APPEND);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, more, sizeof(more)), sizeof(more));
+	close(fd);
+	open_catalog(fx);
+	settle(fx);
+	assert_int_equal(chunk_size(fx->cat->chunks_fd, run_no, 1), 5000);
+	assert_int_equal(fx->cat->used_bytes, CHUNK_BYTES + 2 * 4096);
+	obj = catalog_find(fx->cat, KEY, strlen(KEY));
+	assert_non_null(obj);
+	st = open_store(fx);
+	assert_int_equal(
+		read_bytes(fx, st, obj->record, 0, CHUNK_BYTES + 5001, &why),
+		CHUNK_BYTES + 5000);
+	assert_int_equal(why, STORE_MISS);
+	store_close(st);
+}
+
 /* The writer dies when all is committed but its row is not empty yet. */
 static void test_successor_finds_all_committed(void **state)
 {
@@ -634,10 +687,7 @@ static void test_unclean_stop(void **state)
 	assert_int_equal(why, STORE_SUSPECT);
 
 	ex = obj->extents[1];
-	snprintf(name, sizeof(name), "%s/chunks/%02x/%016llx-1", fx->path,
-		 (unsigned)((ex->run_no + 1) % 256),
-		 (unsigned long long)ex->run_no);
-	fd = open(name, O_WRONLY);
+	fd = open(chunk_path(fx, ex->run_no, 1, name), O_WRONLY);
 	assert_true(fd >= 0);
 	assert_int_equal(pwrite(fd, "x", 1, 1000), 1);
 	close(fd);
@@ -687,12 +737,10 @@ static void test_orphans_and_missing_files(void **state)
 
 	add_chunks(fx, 2 * CHUNK_BYTES);
 	ex = catalog_find(fx->cat, KEY, strlen(KEY))->extents[0];
-	snprintf(name, sizeof(name), "%s/chunks/%02x/%016llx-0", fx->path,
-		 (unsigned)(ex->run_no % 256), (unsigned long long)ex->run_no);
+	chunk_path(fx, ex->run_no, 0, name);
 	catalog_close(fx->cat);
 	assert_int_equal(unlink(name), 0);
-	snprintf(name, sizeof(name), "%s/chunks/77/%016x-0", fx->path, 0x7777);
-	fd = open(name, O_CREAT | O_WRONLY, 0600);
+	fd = open(chunk_path(fx, 0x7777, 0, name), O_CREAT | O_WRONLY, 0600);
 	assert_true(fd >= 0);
 	close(fd);
 	open_catalog(fx);
@@ -806,6 +854,7 @@ int main(void)
 		CASE(test_a_successor_evicts_the_oldest_first),
 		CASE(test_full_means_unstored),
 		CASE(test_successor_takes_over),
+		CASE(test_unpublished_bytes_take_no_space),
 		CASE(test_successor_finds_all_committed),
 		CASE(test_unclean_stop),
 		CASE(test_clean_stop_is_trusted),
