@@ -40,12 +40,14 @@ def test_eviction_holds_the_limit(make, origin):
     assert stats["evicted_bytes"] > 0
     assert stats["stored_bytes"] <= 16 * MIB
     server.wait_idle()
-    # what is used last is kept
-    whole(server, objects[0])
-    server.wait_idle()
-    before = objects[0].body_bytes
-    whole(server, objects[0])
-    assert objects[0].body_bytes == before
+
+    # a chunk that is new may be the next to go; one that comes again stays
+    def costs_nothing():
+        before = objects[0].body_bytes
+        whole(server, objects[0])
+        server.wait_idle()
+        return objects[0].body_bytes == before
+    harness.until(costs_nothing, "what is asked for again and again is kept")
 
 
 def test_object_larger_than_the_cache(make, origin):
