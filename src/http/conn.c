@@ -63,6 +63,10 @@ static void conn_close(struct conn *c)
 	conn_set_timer(c, CONN_TIMER_NONE, false);
 	if (c->wire.tls != NULL && !tls_is_open(c->wire.tls))
 		stat_add(host->stats, STAT_tls_failed, 1);
+	if (wire_kernel_encrypts(&c->wire))
+		stat_add(host->stats, STAT_tls_by_kernel, 1);
+	if (c->ending)
+		host->ending--;
 	TAILQ_REMOVE(&host->all, c, all_link);
 	event_del(&c->event);
 	wire_fini(&c->wire);
@@ -285,27 +289,27 @@ static bool request_from_input(struct conn *c)
 
 /* --- the machine ------------------------------------------------------- */
 
+/* True: the client is told that it is the end, and nothing is left over. */
+static bool say_end(struct conn *c)
+{
+	bool all = wire_say_end(&c->wire);
+	bool held = !all && !c->wire.broken && wire_kernel_encrypts(&c->wire);
+
+	if (held && !c->ending)
+		c->host->ending++;
+	else if (!held && c->ending)
+		c->host->ending--;
+	c->ending = held;
+	return all;
+}
+
 /* The end of a connection on which nothing goes on: the client is told. */
 static void end_in_order(struct conn *c)
 {
-	(void)wire_say_end(&c->wire);
-	c->wire.broken = true;
-}
-
-/* All has been sent. */
-static void begin_linger(struct conn *c)
-{
-	if (!wire_say_end(&c->wire))
-		return; /* it comes again when that has gone out */
-	free(c->in);
-	c->in = NULL;
-	if (wire_shutdown(&c->wire) < 0 || c->wire.peer_closed) {
+	c->close_after = true;
+	(void)say_end(c);
+	if (!c->ending)
 		c->wire.broken = true;
-		return;
-	}
-	c->lingering = true;
-	c->skip_bytes = LINGER_BYTES;
-	conn_set_timer(c, CONN_TIMER_LINGER, true);
 }
 
 /* A close with unread input would make the kernel send a reset that can
@@ -324,6 +328,23 @@ static void run_linger(struct conn *c)
 	}
 	if (c->wire.peer_closed)
 		c->wire.broken = true;
+}
+
+/* All has been sent. */
+static void begin_linger(struct conn *c)
+{
+	if (!say_end(c))
+		return; /* it comes again when that has gone out */
+	free(c->in);
+	c->in = NULL;
+	if (wire_shutdown(&c->wire) < 0) {
+		c->wire.broken = true;
+		return;
+	}
+	c->lingering = true;
+	c->skip_bytes = LINGER_BYTES;
+	conn_set_timer(c, CONN_TIMER_LINGER, true);
+	run_linger(c); /* of what is here already no event tells */
 }
 
 /* Bytes for the source of a duplex.  False: none now. */
@@ -414,6 +435,10 @@ static void choose_timer(struct conn *c)
 		c->waited_once = false;
 	if (c->lingering)
 		return;
+	if (c->ending) {
+		conn_set_timer(c, CONN_TIMER_SEND, wrote);
+		return;
+	}
 	if (c->h2 != NULL) {
 		choose_h2_timer(c, wrote);
 		return;
@@ -439,16 +464,18 @@ static void choose_timer(struct conn *c)
 
 static bool is_idle(const struct conn *c)
 {
-	return !c->responding && !c->lingering && !c->on_ready &&
+	return !c->responding && !c->lingering && !c->ending && !c->on_ready &&
 	       c->wire.out == NULL && c->in == NULL && c->h2 == NULL;
 }
 
 static void run_h2(struct conn *c)
 {
-	h2_run(c->h2);
-	if (c->wire.peer_closed && !wire_has_input(&c->wire))
-		end_in_order(c);
-	if (c->wire.broken || !h2_is_over(c->h2) || !wire_say_end(&c->wire))
+	if (!c->ending) { /* else nothing may follow close_notify */
+		h2_run(c->h2);
+		if (c->wire.peer_closed && !wire_has_input(&c->wire))
+			end_in_order(c);
+	}
+	if (c->wire.broken || !(c->ending || h2_is_over(c->h2)) || !say_end(c))
 		return;
 	h2_free(c->h2);
 	c->h2 = NULL;
@@ -581,7 +608,8 @@ bool conn_host_turn_end(struct conn_host *host)
  */
 static bool is_reading(struct conn *c)
 {
-	uint64_t unread = wire_unread(&c->wire);
+	uint64_t unread = wire_unread(&c->wire) +
+			  (c->ending ? tls_kernel_holds(c->wire.tls) : 0);
 	bool reading = !c->waited_once || unread < c->unread_bytes;
 
 	c->waited_once = true;
@@ -604,7 +632,8 @@ static void refuse_late_head(struct conn *c)
 static void time_out(struct conn *c)
 {
 	if (c->timer == CONN_TIMER_SEND) {
-		if ((c->h2 != NULL && c->wire.out == NULL) || is_reading(c)) {
+		if ((c->h2 != NULL && c->wire.out == NULL && !c->ending) ||
+		    is_reading(c)) {
 			if (c->h2 != NULL)
 				h2_check_streams(c->h2);
 			conn_set_timer(c, CONN_TIMER_SEND, true);
@@ -634,7 +663,10 @@ static void time_out(struct conn *c)
 	} else {
 		if (c->timer == CONN_TIMER_IDLE)
 			end_in_order(c);
-		conn_close(c);
+		if (c->timer == CONN_TIMER_IDLE && c->ending)
+			choose_timer(c);
+		else
+			conn_close(c);
 	}
 }
 
@@ -653,6 +685,19 @@ static void close_unused(struct conn_host *host)
 	}
 }
 
+/* No event tells when TCP has taken what TLS of the kernel holds. */
+static void ask_ending(struct conn_host *host)
+{
+	struct conn *next;
+
+	for (struct conn *c = TAILQ_FIRST(&host->timers[CONN_TIMER_SEND]);
+	     c != NULL && host->ending > 0; c = next) {
+		next = TAILQ_NEXT(c, timer_link);
+		if (c->ending && !c->on_ready)
+			conn_run(c);
+	}
+}
+
 void conn_tick(struct conn_host *host)
 {
 	uint64_t now = conn_host_now_ms(host);
@@ -667,11 +712,12 @@ void conn_tick(struct conn_host *host)
 		       now - c->timer_since_ms >= limit)
 			time_out(c);
 	}
+	ask_ending(host);
 	if (!host->draining)
 		return;
 	close_unused(host);
 	TAILQ_FOREACH (c, &host->all, all_link)
-		if (c->h2 != NULL)
+		if (c->h2 != NULL && !c->ending)
 			h2_drain_tick(c->h2);
 }
 
@@ -682,7 +728,7 @@ void conn_host_drain(struct conn_host *host)
 	host->draining = true;
 	for (struct conn *c = TAILQ_FIRST(&host->all); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, all_link);
-		if (c->h2 != NULL)
+		if (c->h2 != NULL && !c->ending)
 			h2_drain(c->h2);
 		if (!is_idle(c))
 			continue;

@@ -77,6 +77,7 @@ struct conn_host {
 	bool turn_begun;
 	uint64_t now_us; /* of this turn: conn_host_now_us() */
 	uint32_t count;  /* open connections */
+	uint32_t ending; /* of these, those whose end TLS of the kernel delays */
 	struct conn_list timers[CONN_TIMERS];
 	struct conn_list ready;
 	struct conn_list all;

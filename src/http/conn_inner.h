@@ -65,6 +65,7 @@ struct conn {
 	bool used_before : 1; /* at least one request was read */
 	bool http10 : 1;
 	bool close_after : 1;
+	bool ending : 1;      /* but TLS of the kernel has not passed all on */
 	bool duplex : 1;      /* what comes in is the source's */
 	bool input_ended : 1; /* and it knows that no more will */
 	bool lingering : 1;

@@ -6,6 +6,7 @@ libreelcache_a_SOURCES += \
 	src/http/h2_inner.h src/http/h2_request.c src/http/h2_stream.c \
 	src/http/sink.h \
 	src/http/tls.c src/http/tls.h \
+	src/http/tls_kernel.c src/http/tls_kernel.h \
 	src/http/websocket.c src/http/websocket.h \
 	src/http/wire.c src/http/wire.h
 libreelcache_a_SOURCES += \

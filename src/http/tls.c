@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "http/tls_kernel.h"
 #include "http/wire.h"
 
 /*
@@ -27,7 +28,14 @@
  * at a time; OpenSSL makes records of 16 KiB of it and writes them, through
  * the BIO below, into batch[]; one send() takes them all.  Both buffers are
  * the process's.  Only what a send() leaves over is kept per connection.
+ *
+ * Where the kernel encrypts, OpenSSL hands it the key at the end of the
+ * handshake.  From then on what is sent is plain text, files go by sendfile(),
+ * and only records that are no data (tickets, alerts) come through the BIO.
  */
+/* OpenSSL's BIO_CTRL_SET_KTLS, which its public headers leave out. */
+#define CTRL_SET_KTLS 72
+
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
 
 /* Read from the socket without a byte of the peer's in it (handshakes, updates
@@ -51,16 +59,22 @@ struct tls_context {
 	const struct segment_tickets *tickets;
 	BIO_METHOD *method;
 	struct batch *batch;
+	bool kernel; /* is to encrypt, if it takes the connection's cipher */
 };
 
 struct tls {
 	SSL *ssl;
 	struct tls_context *context;
 	struct wire *wire;
+	BIO *reads;  /* the SSL's, where the kernel may encrypt */
+	BIO *socket; /* OpenSSL's own, which sets the kernel up; NULL = never */
+	struct tls_kernel counts;
 	uint32_t turn_bytes; /* read in this tls_receive() */
 	bool has_input : 1;  /* OpenSSL may hold bytes of the peer */
 	bool cut_short : 1;  /* the last tls_receive() left some unread */
 	bool failed : 1;     /* no call may follow an SSL error */
+	bool kernel : 1;     /* encrypts what is sent from now on */
+	bool said_end : 1;   /* by the kernel */
 };
 
 /* --- BIO ----------------------------------------------------------------- */
@@ -84,6 +98,15 @@ static int bio_write(BIO *bio, const char *bytes, int count)
 	size_t left = (size_t)count;
 
 	BIO_clear_retry_flags(bio);
+	if (t->kernel) { /* no data; it must not overtake what is kept */
+		int n = t->wire->out == NULL
+				? BIO_write(t->socket, bytes, count)
+				: -1;
+
+		if (n > 0)
+			t->wire->taken += (uint64_t)n;
+		return n;
+	}
 	while (left > 0) {
 		size_t n = min_u64(left, sizeof(b->bytes) - b->used);
 
@@ -119,10 +142,42 @@ static int bio_read(BIO *bio, char *dst, int dst_bytes)
 	return -1;
 }
 
-static long bio_ctrl(BIO *bio UNUSED, int what, long number UNUSED,
-		     void *pointer UNUSED)
+/* Only of these ciphers is it known what the kernel tells of them; and no file
+ * goes by sendfile() in frames of HTTP/2. */
+static bool is_for_kernel(const struct tls *t)
 {
-	return what == BIO_CTRL_FLUSH;
+	const SSL_CIPHER *cipher = SSL_get_pending_cipher(t->ssl);
+	int nid =
+		cipher != NULL ? SSL_CIPHER_get_cipher_nid(cipher) : NID_undef;
+
+	return (nid == NID_aes_128_gcm || nid == NID_aes_256_gcm) &&
+	       !tls_chose_h2(t);
+}
+
+static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
+{
+	struct tls *t = BIO_get_data(bio);
+	long answer;
+
+	/* the kernel is never asked to, or did not take the cipher */
+	if (t->socket == NULL || bio == t->reads ||
+	    (!t->kernel && tls_is_open(t)))
+		return what == BIO_CTRL_FLUSH;
+	if (t->kernel)
+		return BIO_ctrl(t->socket, what, number, pointer);
+	if (what != CTRL_SET_KTLS || !is_for_kernel(t))
+		return what == BIO_CTRL_FLUSH;
+	/* before the key changes all that has the old one goes out; where it
+	 * does not, the kernel is not set up */
+	(void)!flush(t, 0);
+	if (t->wire->out != NULL || t->wire->broken)
+		return 0;
+	answer = BIO_ctrl(t->socket, what, number, pointer);
+	t->kernel = BIO_get_ktls_send(t->socket);
+	if (t->kernel &&
+	    tls_kernel_begin(&t->counts, t->wire->fd, t->wire->taken) < 0)
+		t->wire->broken = true;
+	return answer;
 }
 
 static BIO_METHOD *make_method(void)
@@ -359,6 +414,22 @@ static int choose_certificate(SSL *ssl, int *alert UNUSED, void *arg UNUSED)
 	return SSL_TLSEXT_ERR_OK;
 }
 
+/* A key that the kernel has cannot be changed (before Linux 6.14, and by this
+ * OpenSSL).  A peer that wants that must not get a byte more with the old one
+ * (RFC 8446 section 4.6.3): it is left. */
+static void note_message(int sent, int version UNUSED, int type,
+			 const void *message, size_t bytes, SSL *ssl,
+			 void *arg UNUSED)
+{
+	const uint8_t *at = message;
+	struct tls *t = SSL_get_app_data(ssl);
+
+	if (sent == 0 && type == SSL3_RT_HANDSHAKE &&
+	    bytes == SSL3_HM_HEADER_LENGTH + 1 && at[0] == SSL3_MT_KEY_UPDATE &&
+	    at[SSL3_HM_HEADER_LENGTH] != 0 && t->kernel)
+		t->wire->broken = true;
+}
+
 static SSL_CTX *make_ctx(const struct tls_context *context)
 {
 	/* authenticated and with forward secrecy only (RFC 9325); 128 bits
@@ -378,6 +449,10 @@ static SSL_CTX *make_ctx(const struct tls_context *context)
 					 SSL_OP_NO_RENEGOTIATION |
 					 SSL_OP_PRIORITIZE_CHACHA |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE);
+	if (context->kernel) {
+		SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
+		SSL_CTX_set_msg_callback(ctx, note_message);
+	}
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
@@ -404,7 +479,7 @@ static SSL_CTX *make_ctx(const struct tls_context *context)
 
 int tls_context_new(struct tls_context **out, const struct tls_pem *pems,
 		    size_t count, const struct segment_tickets *tickets,
-		    char why[TLS_WHY_BYTES])
+		    bool kernel, char why[TLS_WHY_BYTES])
 {
 	struct tls_context *context = calloc(1, sizeof(*context));
 	int rc = -ENOMEM;
@@ -413,6 +488,7 @@ int tls_context_new(struct tls_context **out, const struct tls_pem *pems,
 	if (context == NULL)
 		return -ENOMEM;
 	context->tickets = tickets;
+	context->kernel = kernel && tls_kernel_has_it();
 	context->method = make_method();
 	context->batch = malloc(sizeof(*context->batch));
 	context->certificates = calloc(count, sizeof(*context->certificates));
@@ -473,6 +549,17 @@ const char *tls_library_version(void)
 
 /* --- connections --------------------------------------------------------- */
 
+static BIO *make_bio(struct tls *t)
+{
+	BIO *bio = BIO_new(t->context->method);
+
+	if (bio != NULL) {
+		BIO_set_data(bio, t);
+		BIO_set_init(bio, 1);
+	}
+	return bio;
+}
+
 struct tls *tls_new(struct tls_context *context)
 {
 	struct tls *t = calloc(1, sizeof(*t));
@@ -482,19 +569,28 @@ struct tls *tls_new(struct tls_context *context)
 		return NULL;
 	t->context = context;
 	t->ssl = SSL_new(context->certificates[0].ctx);
-	bio = t->ssl != NULL ? BIO_new(context->method) : NULL;
-	if (bio == NULL) {
-		ERR_clear_error();
-		SSL_free(t->ssl);
-		free(t);
-		return NULL;
-	}
-	BIO_set_data(bio, t);
-	BIO_set_init(bio, 1);
+	bio = t->ssl != NULL ? make_bio(t) : NULL;
+	if (bio == NULL)
+		goto fail;
 	SSL_set_bio(t->ssl, bio, bio);
+	if (context->kernel) {
+		t->reads = bio;
+		bio = make_bio(t);
+		if (bio == NULL)
+			goto fail;
+		SSL_set0_wbio(t->ssl, bio);
+		t->socket = BIO_new(BIO_s_socket());
+		if (t->socket == NULL)
+			goto fail;
+	}
 	SSL_set_app_data(t->ssl, t);
 	SSL_set_accept_state(t->ssl);
 	return t;
+
+fail:
+	ERR_clear_error();
+	tls_free(t);
+	return NULL;
 }
 
 void tls_free(struct tls *t)
@@ -502,12 +598,27 @@ void tls_free(struct tls *t)
 	if (t == NULL)
 		return;
 	SSL_free(t->ssl);
+	BIO_free(t->socket);
 	free(t);
 }
 
 void tls_attach(struct tls *t, struct wire *w)
 {
 	t->wire = w;
+	if (t->socket != NULL)
+		BIO_set_fd(t->socket, w->fd, BIO_NOCLOSE);
+}
+
+bool tls_kernel_sends(const struct tls *t)
+{
+	return t->kernel && tls_is_open(t);
+}
+
+uint64_t tls_kernel_holds(const struct tls *t)
+{
+	return t->kernel ? tls_kernel_count(&t->counts, t->wire->fd,
+					    t->wire->taken)
+			 : 0;
 }
 
 bool tls_has_input(const struct tls *t)
@@ -579,8 +690,12 @@ static int encrypt(struct tls *t, const void *bytes, size_t count)
 
 int tls_send(struct tls *t, const void *bytes, size_t count, int flags)
 {
-	int rc = encrypt(t, bytes, count);
+	int rc;
 
+	/* its record ends here: nothing could push one that is held back */
+	if (tls_kernel_sends(t))
+		return wire_send_clear(t->wire, bytes, count, 0);
+	rc = encrypt(t, bytes, count);
 	if (rc == 0)
 		rc = flush(t, flags);
 	return rc;
@@ -615,14 +730,36 @@ int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off, uint64_t count)
 	return (int64_t)done;
 }
 
-void tls_shutdown(struct tls *t)
+/* OpenSSL would take it for sent when it was not. */
+static bool shutdown_by_kernel(struct tls *t)
 {
+	int n;
+
+	if (t->said_end || !wire_flush(t->wire))
+		return t->said_end;
+	n = tls_kernel_say_end(t->wire->fd);
+	if (n > 0) {
+		t->said_end = true;
+		t->wire->taken += (uint64_t)n;
+	} else if (n == -EAGAIN) {
+		t->wire->writable = false;
+	} else {
+		t->wire->broken = true;
+	}
+	return t->said_end;
+}
+
+bool tls_shutdown(struct tls *t)
+{
+	if (tls_kernel_sends(t))
+		return shutdown_by_kernel(t);
 	if (t->failed || t->wire->broken || !SSL_is_init_finished(t->ssl) ||
 	    (SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) != 0)
-		return;
+		return true;
 	(void)SSL_shutdown(t->ssl);
 	ERR_clear_error();
 	(void)!flush(t, 0);
+	return true;
 }
 
 bool tls_chose_h2(const struct tls *t)

@@ -40,17 +40,19 @@ struct tls_pems {
 struct tls_context;
 
 /* pems: at least one; the first serves whoever names no known host.
- * tickets: must outlive the context; NULL: no tickets. */
+ * tickets: must outlive the context; NULL: no tickets.  kernel: it encrypts
+ * what is sent, where it can. */
 int tls_context_new(struct tls_context **out, const struct tls_pem *pems,
 		    size_t count, const struct segment_tickets *tickets,
-		    char why[TLS_WHY_BYTES]) MUSTCHECK;
+		    bool kernel, char why[TLS_WHY_BYTES]) MUSTCHECK;
 void tls_context_free(struct tls_context *context);
 
 /* A new first key; the oldest goes.  Only one process may call it.  -EIO: no
  * random bytes. */
 int tls_tickets_rotate(struct segment_tickets *tickets) MUSTCHECK;
 
-/* Does this kernel encrypt for sockets (TCP_ULP "tls")?  Nothing uses it. */
+/* Does this kernel encrypt for sockets (TCP_ULP "tls")?  Asked by root, it
+ * loads its module. */
 bool tls_kernel_has_it(void);
 
 /* The library's version, such as "3.0.15". */
@@ -67,9 +69,16 @@ bool tls_was_cut_short(const struct tls *t);
 size_t tls_receive(struct tls *t, void *dst, size_t dst_bytes);
 int tls_send(struct tls *t, const void *bytes, size_t count,
 	     int flags) MUSTCHECK;
+/* Does the kernel encrypt what is sent?  Then the socket takes plain text, and
+ * files. */
+bool tls_kernel_sends(const struct tls *t);
+/* Bytes that it took, or has encrypted, and that TCP has not: they are lost at
+ * a shutdown.  Rather too many than too few; 0 where it does not encrypt. */
+uint64_t tls_kernel_holds(const struct tls *t);
 int64_t tls_file(struct tls *t, int file_fd, uint64_t file_off,
 		 uint64_t count) MUSTCHECK;
-void tls_shutdown(struct tls *t);
+/* False: there was no room, it is to be called again. */
+bool tls_shutdown(struct tls *t);
 bool tls_chose_h2(const struct tls *t);
 bool tls_is_open(const struct tls *t); /* the handshake is over */
 

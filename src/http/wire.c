@@ -96,6 +96,12 @@ int wire_keep(struct wire *w, const void *bytes, size_t count)
 	return 0;
 }
 
+static void note_taken(struct wire *w, size_t count)
+{
+	w->taken += count;
+	w->wrote = true;
+}
+
 int wire_send_clear(struct wire *w, const void *bytes, size_t count, int flags)
 {
 	ssize_t n;
@@ -114,7 +120,7 @@ int wire_send_clear(struct wire *w, const void *bytes, size_t count, int flags)
 	if (n < 0)
 		n = 0;
 	else
-		w->wrote = true;
+		note_taken(w, (size_t)n);
 	if ((size_t)n == count)
 		return 0;
 	w->writable = false;
@@ -142,7 +148,7 @@ bool wire_flush(struct wire *w)
 		} else if (n < 0) {
 			w->broken = true;
 		} else {
-			w->wrote = true;
+			note_taken(w, (size_t)n);
 			w->out_sent += (uint32_t)n;
 			if (w->out_sent == w->out_bytes) {
 				free(w->out);
@@ -165,13 +171,16 @@ static int64_t send_file(struct wire *w, int file_fd, uint64_t file_off,
 		n = sendfile(w->fd, file_fd, &off, count);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
-		w->wrote = true;
+		note_taken(w, (size_t)n);
 		return n;
 	}
 	if (n == 0)
 		return -ENODATA;
 	if (errno == EAGAIN) {
 		w->writable = false;
+		/* of what a file has more, TLS of the kernel pushes nothing */
+		if (w->tls != NULL)
+			wire_push(w);
 		return 0;
 	}
 	if (!wire_is_peer_error(errno))
@@ -202,8 +211,10 @@ static int64_t send_copy(struct wire *w, int file_fd, uint64_t file_off,
 
 	if (n < 0)
 		return n;
+	/* TLS of the kernel would not push what is held back */
 	if (wire_send_clear(w, piece, (size_t)n,
-			    (uint64_t)n < count ? MSG_MORE : 0) < 0)
+			    w->tls == NULL && (uint64_t)n < count ? MSG_MORE
+								  : 0) < 0)
 		return -EPIPE;
 	return n;
 }
@@ -216,7 +227,7 @@ int64_t wire_file(struct wire *w, int file_fd, uint64_t file_off,
 		return -EPIPE;
 	if (!w->writable)
 		return 0;
-	if (w->tls != NULL)
+	if (w->tls != NULL && !tls_kernel_sends(w->tls))
 		return tls_file(w->tls, file_fd, file_off, count);
 	return copy ? send_copy(w, file_fd, file_off, count)
 		    : send_file(w, file_fd, file_off, count);
@@ -255,9 +266,10 @@ void wire_push(const struct wire *w)
 
 bool wire_say_end(struct wire *w)
 {
-	if (w->tls != NULL)
-		tls_shutdown(w->tls);
-	return wire_flush(w);
+	bool said = w->tls == NULL || tls_shutdown(w->tls);
+
+	return wire_flush(w) && said &&
+	       (w->tls == NULL || tls_kernel_holds(w->tls) == 0);
 }
 
 int wire_shutdown(struct wire *w)
@@ -274,6 +286,11 @@ void wire_reset_at_close(struct wire *w)
 
 	(void)!setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &at_once,
 			  sizeof(at_once));
+}
+
+bool wire_kernel_encrypts(const struct wire *w)
+{
+	return w->tls != NULL && tls_kernel_sends(w->tls);
 }
 
 bool wire_chose_h2(const struct wire *w)

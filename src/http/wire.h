@@ -6,7 +6,8 @@
  * What the socket does not take of wire_send() is kept and sent first; a
  * wire that keeps nothing holds no buffer.  In TLS, records are gathered in
  * a buffer that all wires of the process share and leave it in sends of up
- * to 64 KiB before each function returns.
+ * to 64 KiB before each function returns; where the kernel encrypts, all goes
+ * to it as in clear.
  */
 #ifndef REELCACHE_HTTP_WIRE_H
 #define REELCACHE_HTTP_WIRE_H
@@ -24,9 +25,10 @@ struct tls;
 
 struct wire {
 	struct tls *tls; /* NULL = in clear */
-	char *out;       /* kept; in TLS whole records, encrypted */
+	char *out;       /* kept; in TLS records, where the kernel makes none */
 	uint32_t out_sent;
 	uint32_t out_bytes;
+	uint64_t taken; /* bytes that the socket took */
 	int fd;
 	bool readable : 1; /* no EAGAIN since the last edge */
 	bool writable : 1;
@@ -86,7 +88,8 @@ uint64_t wire_unread(const struct wire *w);
 void wire_push(const struct wire *w);
 
 /* Tells the peer inside of TLS that no more will be sent (RFC 8446 section
- * 6.1); in clear nothing does.  False: that is kept, or the wire is broken. */
+ * 6.1); in clear nothing does.  False: it has not all gone out, or the wire is
+ * broken.  No event may tell when it has, where wire_kernel_encrypts(). */
 bool wire_say_end(struct wire *w);
 
 /* No more will be sent: tells the peer, also as wire_say_end() does.  What is
@@ -95,6 +98,9 @@ int wire_shutdown(struct wire *w) MUSTCHECK;
 
 /* Closing will be a reset, and the kernel does not go on trying. */
 void wire_reset_at_close(struct wire *w);
+
+/* Is it the kernel that encrypts what is sent?  False in clear text. */
+bool wire_kernel_encrypts(const struct wire *w);
 
 /* Was HTTP/2 chosen by ALPN?  False in clear text. */
 bool wire_chose_h2(const struct wire *w);

@@ -46,7 +46,8 @@ static int load_pair(const struct conf_listen *li, struct tls_pem *pem,
 		return fault_set(fault, rc, EXIT_CONFIG,
 				 "[listen:%s] key = %s: %s", li->name, key,
 				 strerror(-rc));
-	rc = tls_context_new(&context, pem, 1, NULL, why);
+	/* as root it loads the kernel's module, too */
+	rc = tls_context_new(&context, pem, 1, NULL, li->kernel_tls, why);
 	tls_context_free(context);
 	if (rc < 0)
 		return fault_set(fault, rc, EXIT_CONFIG,

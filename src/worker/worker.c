@@ -385,7 +385,8 @@ static int open_tls(struct worker *w, struct listener *l, uint32_t no)
 	if (no >= self->conf->listen_count || !self->conf->listens[no].tls)
 		return 0;
 	rc = tls_context_new(&l->tls, self->pems[no].pems, self->pems[no].count,
-			     &self->seg->tickets, why);
+			     &self->seg->tickets,
+			     self->conf->listens[no].kernel_tls, why);
 	if (rc < 0)
 		log_error("ev=tls_failed listen=%s error=\"%s\"",
 			  self->conf->listens[no].name, why);

@@ -1,5 +1,6 @@
 """TLS listeners: what clients get, which certificate they see, how sessions
 go on, and what hostile bytes do."""
+import contextlib
 import os
 import pwd
 import re
@@ -15,6 +16,7 @@ import types
 import pytest
 
 import client
+import content
 import harness
 import tls_peer
 from tls_peer import V12, VERSIONS, Peer, context, openssl
@@ -48,10 +50,11 @@ def listener(port, *certificates):
             "key": "  ".join(str(c.key) for c in certificates)}
 
 
-def set_up(make, origin, *certificates, **sections):
+def set_up(make, origin, *certificates, kernel_tls=True, **sections):
     server = make(origin, **sections)
     server.tls_port = harness.free_port()
-    server.set(listen__tls=listener(server.tls_port, *certificates))
+    server.set(listen__tls={**listener(server.tls_port, *certificates),
+                            "kernel_tls": kernel_tls})
     return server
 
 
@@ -78,9 +81,9 @@ def connect(server, pki):
         peer.close()
 
 
-def request(obj, start=None, end=None, extra=""):
+def request(obj, start=None, end=None, extra="", query=""):
     field = "" if start is None else f"Range: bytes={start}-{end - 1}\r\n"
-    return (f"GET /proxy/{obj.name} HTTP/1.1\r\nHost: a.test\r\n{field}"
+    return (f"GET /proxy/{obj.name}{query} HTTP/1.1\r\nHost: a.test\r\n{field}"
             f"{extra}\r\n")
 
 
@@ -340,18 +343,103 @@ def s_client(server, pki, *args):
     return process
 
 
-def test_the_end_is_told_to_slow_readers(make, origin, pki):
+# --- who encrypts
+
+CIPHERS = {
+    "aes128": (None, "ECDHE-ECDSA-AES128-GCM-SHA256", True),
+    "aes256": (None, "ECDHE-ECDSA-AES256-GCM-SHA384", True),
+    "chacha": (None, "ECDHE-ECDSA-CHACHA20-POLY1305", False),
+    "tls1.3": (ssl.TLSVersion.TLSv1_3, None, True),
+}
+
+
+def kernel_has_tls():
+    return "kernel TLS: yes" in subprocess.run(
+        [harness.reelcache_bin(), "-V"], capture_output=True, text=True,
+        check=True).stdout
+
+
+def serve_folder(server, name, content_bytes):
+    """/proxy/NAME?source=files; such a file may change, so it is copied."""
+    folder = os.path.join(server.folder, "files")
+    os.mkdir(folder)
+    with open(os.path.join(folder, f"{name}.mp4"), "wb") as f:
+        f.write(content_bytes)
+    server.set(source__files={"type": "directory", "path": folder})
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_who_encrypts(make, origin, pki, wanted, cipher):
+    """The kernel does wherever it can, unless it is told not to; the bytes are
+    the same: of a file, of one that may change, in pieces, at the end."""
+    server = set_up(make, origin, pki.a, kernel_tls=wanted)
+    serve_folder(server, "film", content.span("film", 0, MIB))
+    server.start()
+    obj = origin.add("o", 3 * MIB)
+    version, ciphers, takes = CIPHERS[cipher]
+    ctx = context(pki.root, version or V12, ciphers=ciphers)
+    for _ in range(2):
+        with Peer(server.tls_port, ctx) as peer:
+            get(peer, obj)
+            get(peer, obj, 12345, 2 * MIB + 1)
+            get(peer, obj, 0, 1)
+            peer.send("GET /proxy/film?source=files HTTP/1.1\r\n"
+                      "Host: a.test\r\n\r\n")
+            client.same("film", 0, peer.response().body, MIB)
+            peer.send("GET /metrics HTTP/1.1\r\nHost: a.test\r\n"
+                      "Connection: close\r\n\r\n")
+            assert b"tls_by_kernel" in peer.response().body
+            peer.end()
+            assert peer.ended == "notified"
+    with Peer(server.tls_port, context(pki.root, version or V12, ["h2"],
+                                       ciphers)):
+        pass  # no file goes by sendfile() in frames: not for the kernel
+    harness.until(lambda: server.stats()["connections"] == 0, "they ended")
+    assert server.stats()["tls_by_kernel"] == (
+        2 if wanted and takes and kernel_has_tls() else 0)
+
+
+def test_a_key_that_the_kernel_has_is_not_changed(make, origin, pki):
+    """Who wants that is left, with no byte that he could not read; only he."""
+    server = set_up(make, origin, pki.a).start()
+    obj = origin.add("o", 100_000)
+    with s_client(server, pki, "-tls1_3") as process, \
+            Peer(server.tls_port, context(pki.root)) as other:
+        get(other, obj)
+        os.write(process.stdin.fileno(), b"K\n")
+        time.sleep(.5)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(process.stdin.fileno(), request(obj, 0, 1000).encode())
+        got = b""
+        while b" 206 " not in got and (byte := process.stdout.read(1)):
+            got += byte
+        assert b"KEYUPDATE" in got
+        assert b"bad record mac" not in got
+        assert (b" 206 " in got) is not kernel_has_tls()
+        get(other, obj)
+        process.kill()
+
+
+@pytest.mark.parametrize("how", ["sendfile", "copy"])
+def test_the_end_is_told_to_slow_readers(make, origin, pki, how):
     """However full the socket is when the last byte goes into it."""
-    server = set_up(make, origin, pki.a,
-                    http={"notsent_lowat": "16K"}).start()
+    server = set_up(make, origin, pki.a, http={"notsent_lowat": "16K"})
     obj = origin.add("o", 6 * MIB)
+    if how == "copy":
+        serve_folder(server, obj.name, content.span(obj.seed, 0, obj.size))
+    server.start()
+    query = "?source=files" if how == "copy" else ""
     ctx = context(pki.root)
-    with Peer(server.tls_port, ctx) as peer:
-        get(peer, obj)
+    with Peer(server.tls_port, ctx) as peer:  # one that reads at once
+        peer.send(request(obj, query=query))
+        res = peer.response()
+        assert res.whole
+        client.same(obj.seed, 0, res.body, obj.size)
     ends = range(64 * 1024, 6 * MIB, 150_000)
     peers = [Peer(server.tls_port, ctx, receive_buffer=8192) for _ in ends]
     for peer, end in zip(peers, ends):
-        peer.send(request(obj, 0, end, "Connection: close\r\n"))
+        peer.send(request(obj, 0, end, "Connection: close\r\n", query))
     time.sleep(1)
     for peer, end in zip(peers, ends):
         res = peer.response()
@@ -363,9 +451,36 @@ def test_the_end_is_told_to_slow_readers(make, origin, pki):
         peer.close()
 
 
-def test_keys_are_updated(server, pki, thing):
+def test_who_does_not_read_the_end_is_left(make, origin, pki):
+    """However full the socket is; who has reset is not waited for."""
+    server = set_up(make, origin, pki.a, http={
+        "notsent_lowat": "16K", "send_timeout": "6s"}).start()
+    obj = origin.add("o", 3 * MIB)
+    ctx = context(pki.root)
+    with Peer(server.tls_port, ctx) as peer:
+        get(peer, obj)
+    ends = range(64 * 1024, 3 * MIB, 75_000)
+    peers = [Peer(server.tls_port, ctx, receive_buffer=8192) for _ in ends]
+    for peer, end in zip(peers, ends):
+        peer.send(request(obj, 0, end, "Connection: close\r\n"))
+    harness.until(lambda: server.stats()["requests"] > len(peers),
+                  "all have asked")
+    for peer in peers[::2]:
+        peer.reset()
+    begun = time.monotonic()
+    harness.until(lambda: server.stats()["connections"] <= len(peers) // 2,
+                  "those that were reset are gone", 2)
+    harness.until(lambda: server.stats()["connections"] == 0,
+                  "the others are", 20)
+    assert time.monotonic() - begun > 2  # they were waited for
+    for peer in peers[1::2]:
+        peer.close()
+
+
+def test_keys_are_updated(make, origin, pki):
     """RFC 8446 section 4.6.3: both sides' keys, again and again."""
-    obj = thing(100_000)
+    server = set_up(make, origin, pki.a, kernel_tls=False).start()
+    obj = origin.add("o", 100_000)
     with s_client(server, pki, "-tls1_3") as process:
         try:
             for n in range(1, 4):

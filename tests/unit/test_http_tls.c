@@ -2,14 +2,18 @@
  * files that are refused, what a full socket keeps. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -110,7 +114,8 @@ static void test_refused(void **state)
 		for (size_t from = 0; from < 2; from++) {
 			why[0] = '\0';
 			assert_int_equal(tls_context_new(&context, both + from,
-							 2 - from, NULL, why),
+							 2 - from, NULL, false,
+							 why),
 					 -EINVAL);
 			assert_non_null(strstr(why, cases[n].words));
 			assert_null(context);
@@ -232,7 +237,17 @@ static struct tls_context *make_context(const struct segment_tickets *tickets)
 {
 	struct tls_context *context = NULL;
 
-	assert_int_equal(tls_context_new(&context, &pem, 1, tickets, why), 0);
+	assert_int_equal(
+		tls_context_new(&context, &pem, 1, tickets, false, why), 0);
+	return context;
+}
+
+static struct tls_context *make_kernel_context(void)
+{
+	struct tls_context *context = NULL;
+
+	assert_int_equal(tls_context_new(&context, &pem, 1, NULL, true, why),
+			 0);
 	return context;
 }
 
@@ -374,7 +389,8 @@ static void test_end_behind_kept_bytes(void **state)
 	}
 }
 
-static void connect_by_tcp(int fds[2])
+/* receive_buffer: the client's, in bytes; 0 = the usual one. */
+static void connect_by_tcp(int fds[2], int receive_buffer)
 {
 	struct sockaddr_in at = {
 		.sin_family = AF_INET,
@@ -389,6 +405,11 @@ static void connect_by_tcp(int fds[2])
 	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &bytes),
 			 0);
 	fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+	if (receive_buffer > 0)
+		assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_RCVBUF,
+					    &receive_buffer,
+					    sizeof(receive_buffer)),
+				 0);
 	assert_int_equal(connect(fds[1], (struct sockaddr *)&at, bytes), 0);
 	fds[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
 	assert_true(fds[0] >= 0);
@@ -398,6 +419,17 @@ static void connect_by_tcp(int fds[2])
 				 0);
 	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
 	close(listener);
+}
+
+static void talk_by_tcp(struct talk *k, int receive_buffer)
+{
+	int fds[2];
+
+	connect_by_tcp(fds, receive_buffer);
+	assert_int_equal(dup2(fds[0], k->wire.fd), k->wire.fd);
+	assert_int_equal(dup2(fds[1], k->fd), k->fd);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 static int make_file(const char *bytes, size_t count)
@@ -418,7 +450,7 @@ static void test_file_for_a_slow_client(void **state)
 	struct talk k = { 0 };
 	size_t bytes = 16u << 20, count = 0;
 	char *sent = malloc(bytes), *got = malloc(bytes + 1);
-	int fds[2], file, rc;
+	int file, rc;
 	uint64_t done = 0;
 	unsigned keeps = 0;
 
@@ -427,18 +459,13 @@ static void test_file_for_a_slow_client(void **state)
 		sent[n] = (char)(n * 5 + n / 253);
 	file = make_file(sent, bytes);
 	talk_init(&k, context, TLS1_3_VERSION, NULL);
-	connect_by_tcp(fds);
-	assert_int_equal(dup2(fds[0], k.wire.fd), k.wire.fd);
-	assert_int_equal(dup2(fds[1], k.fd), k.fd);
-	close(fds[0]);
-	close(fds[1]);
+	talk_by_tcp(&k, 0);
 	shake_hands(&k);
 	for (unsigned turns = 0; count < bytes; turns++) {
 		assert_true(turns < 100000);
 		while (done < bytes && wire_flush(&k.wire) && k.wire.writable) {
-			int64_t n =
-				wire_file(&k.wire, file, done, bytes - done,
-					  false);
+			int64_t n = wire_file(&k.wire, file, done, bytes - done,
+					      false);
 
 			assert_true(n >= 0);
 			done += (uint64_t)n;
@@ -465,6 +492,140 @@ static void test_file_for_a_slow_client(void **state)
 	free(got);
 }
 
+#define HELD_BYTES 4096u /* what TCP takes with little room */
+
+/* Waits for what the client's reading makes free, as an event would tell. */
+static void await_room(struct wire *w)
+{
+	struct pollfd p = { w->fd, POLLOUT, 0 };
+
+	if (poll(&p, 1, 5) == 1)
+		w->writable = true;
+}
+
+static void set_lowat(const struct wire *w, int bytes)
+{
+	assert_int_equal(setsockopt(w->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
+				    &bytes, sizeof(bytes)),
+			 0);
+}
+
+/* So that TCP takes a part of a record. */
+static void give_little_room(const struct wire *w)
+{
+	int unsent;
+
+	assert_int_equal(ioctl(w->fd, SIOCOUTQNSD, &unsent), 0);
+	set_lowat(w, unsent + 1);
+}
+
+/* Keeps the kernel's own work for this socket from being done before we wait;
+ * it takes root. */
+static void go_before_the_kernel(bool on)
+{
+	struct sched_param param = { .sched_priority = on };
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	for (int n = 0; n < (on ? 1 : CPU_SETSIZE); n++)
+		CPU_SET(n, &cpus);
+	(void)!sched_setaffinity(0, sizeof(cpus), &cpus);
+	(void)!sched_setscheduler(0, on ? SCHED_FIFO : SCHED_OTHER, &param);
+}
+
+/* One record at most; true: the peer has not ended. */
+static bool read_some(struct talk *k, char *got, size_t most, size_t *count)
+{
+	int rc = SSL_read(k->ssl, got + *count, (int)(most - *count));
+
+	if (rc > 0)
+		*count += (size_t)rc;
+	return rc > 0 || SSL_get_error(k->ssl, rc) == SSL_ERROR_WANT_READ;
+}
+
+/* Sends of a file as much as `least`, and where the kernel encrypts more until
+ * it holds a large part of a record.  How much. */
+static size_t send_until_held(struct talk *k, int file, size_t least,
+			      size_t most, char *got, size_t *count)
+{
+	bool by_kernel = wire_kernel_encrypts(&k->wire);
+	size_t done = 0;
+
+	for (unsigned turns = 0; done < most; turns++) {
+		int64_t n;
+
+		assert_true(turns < 20000);
+		if (done >= least &&
+		    (!by_kernel || tls_kernel_holds(k->wire.tls) > HELD_BYTES))
+			break;
+		if (wire_flush(&k->wire) && k->wire.writable) {
+			n = wire_file(&k->wire, file, done, most - done, false);
+			assert_true(n >= 0);
+			done += (size_t)n;
+		} else {
+			(void)read_some(k, got, most + 1, count);
+			await_room(&k->wire);
+		}
+	}
+	return done;
+}
+
+/* Whoever encrypts, and however full the socket is at the end. */
+static void test_nothing_is_lost_at_the_end(void **state)
+{
+	size_t most = 512u * 1024u;
+	char *sent = malloc(most), *got = malloc(most + 1);
+	int file;
+
+	(void)state;
+	for (size_t n = 0; n < most; n++)
+		sent[n] = (char)(n * 3 + n / 257);
+	file = make_file(sent, most);
+	for (unsigned round = 0; round < 8; round++) {
+		struct tls_context *context = make_kernel_context();
+		struct talk k = { 0 };
+		size_t done, count = 0;
+		bool ended;
+
+		talk_init(&k, context, versions[round % 2], NULL);
+		talk_by_tcp(&k, 8192);
+		shake_hands(&k);
+		assert_int_equal(wire_kernel_encrypts(&k.wire),
+				 tls_kernel_has_it());
+		set_lowat(&k.wire, 20000);
+		done = send_until_held(&k, file, round * 10000, most, got,
+				       &count);
+		if (tls_kernel_has_it()) /* else nothing would be tested */
+			assert_true(done < most);
+		go_before_the_kernel(true);
+		give_little_room(&k.wire);
+		ended = wire_say_end(&k.wire);
+		for (unsigned turns = 0; !ended; turns++) {
+			assert_true(turns < 20000);
+			go_before_the_kernel(false);
+			(void)read_some(&k, got, most + 1, &count);
+			await_room(&k.wire);
+			ended = wire_say_end(&k.wire);
+		}
+		assert_int_equal(wire_shutdown(&k.wire), 0);
+		go_before_the_kernel(false);
+		while (read_some(&k, got, most + 1, &count)) {
+			struct pollfd p = { k.fd, POLLIN, 0 };
+
+			assert_int_equal(poll(&p, 1, 5000), 1);
+		}
+		assert_int_equal(SSL_get_shutdown(k.ssl),
+				 SSL_RECEIVED_SHUTDOWN);
+		assert_int_equal(count, done);
+		assert_memory_equal(got, sent, done);
+		talk_fini(&k);
+		tls_context_free(context);
+	}
+	close(file);
+	free(sent);
+	free(got);
+}
+
 /* Who sends what is no byte of HTTP, for ever, does not keep others from their
  * turn, and is read on in the next one. */
 static void test_updates_of_keys_without_end(void **state)
@@ -473,18 +634,15 @@ static void test_updates_of_keys_without_end(void **state)
 	struct tls_context *context;
 	struct talk k = { 0 };
 	unsigned sent = 0, turns = 0;
-	int size = 1 << 20;
 	char got[16];
 
 	(void)state;
 	assert_int_equal(tls_tickets_rotate(&tickets), 0);
 	context = make_context(&tickets);
 	talk_init(&k, context, TLS1_3_VERSION, NULL);
-	assert_int_equal(
-		setsockopt(k.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
-		0);
+	talk_by_tcp(&k, 0);
 	shake_hands(&k);
-	while (sent < 20000 &&
+	while (sent < 4000 &&
 	       SSL_key_update(k.ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 &&
 	       SSL_do_handshake(k.ssl) == 1)
 		sent++;
@@ -511,6 +669,7 @@ int main(void)
 		cmocka_unit_test(test_no_tickets),
 		cmocka_unit_test(test_end_behind_kept_bytes),
 		cmocka_unit_test(test_file_for_a_slow_client),
+		cmocka_unit_test(test_nothing_is_lost_at_the_end),
 		cmocka_unit_test(test_updates_of_keys_without_end),
 	};
 
