@@ -76,11 +76,13 @@ class Nginx(bench.Nginx):
 
 
 def reelcache(folder, origin_port, certificate, key):
-    port = bench.free_port()
+    ports = {who: bench.free_port() for who in ("library", "kernel")}
     server = bench.Reelcache(folder, origin_port, extra={
-        "listen:tls": {"address": f"127.0.0.1:{port}", "tls": "yes",
-                       "certificate": certificate, "key": key}})
-    server.tls_port = port
+        f"listen:{who}": {"address": f"127.0.0.1:{port}", "tls": "yes",
+                          "certificate": certificate, "key": key,
+                          "kernel_tls": "yes" if who == "kernel" else "no"}
+        for who, port in ports.items()})
+    server.tls_port, server.kernel_port = ports["library"], ports["kernel"]
     return server
 
 
@@ -152,6 +154,25 @@ def measure_cpu(args, folder, servers, table):
         table.note(f"- {protocol}: " + "; ".join(
             f"{name} {min(found[name]):.3f}-{max(found[name]):.3f} s/GB at "
             f"{bench.median(speed[name]):.2f} GB/s" for name in servers))
+
+
+def measure_kernel(args, folder, server, table):
+    """What encrypts: the library, or the kernel where it can."""
+    ports = {"library": server.tls_port, "kernel": server.kernel_port}
+    found = {who: [] for who in ports}
+    for _ in range(args.rounds):
+        for who, server.tls_port in ports.items():
+            before = server.cpu_seconds()
+            count, _ = load(folder, server, "h1", args.gib, args.connections)
+            found[who].append((server.cpu_seconds() - before)
+                              / (count / bench.GB))
+    server.tls_port = ports["library"]
+    if server.counted("tls_by_kernel") == 0:
+        table.note("- the kernel here has no TLS, or no module `tls`")
+        return
+    ours, theirs = (bench.median(found[who]) for who in ("kernel", "library"))
+    table.judge("TLS by the kernel, h1, CPU", f"{ours:.3f} s/GB",
+                f"library {theirs:.3f} s/GB", ours / theirs, None)
 
 
 def measure_streams(args, folder, server, table):
@@ -244,7 +265,8 @@ def main():
     parser.add_argument("--slow", type=int, default=400, metavar="N",
                         help="slow TLS connections")
     parser.add_argument("--settle", type=float, default=6, metavar="SECONDS")
-    parser.add_argument("--only", choices=("cpu", "streams", "memory"))
+    parser.add_argument("--only",
+                        choices=("cpu", "kernel", "streams", "memory"))
     args = parser.parse_args()
     bench.enter_namespace()
     bench.raise_descriptors()
@@ -266,6 +288,8 @@ def main():
     table = bench.Table("TLS and HTTP/2")
     if args.only in (None, "cpu"):
         measure_cpu(args, folder, servers, table)
+    if args.only in (None, "kernel"):
+        measure_kernel(args, folder, servers["reelcache"], table)
     if args.only in (None, "streams"):
         measure_streams(args, folder, servers["reelcache"], table)
     if args.only in (None, "memory"):

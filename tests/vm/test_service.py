@@ -1,5 +1,5 @@
 """The service as README installs it, under a real systemd: start, reload,
-crash, hang, stop, sandbox, socket, certbot's hook.
+crash, hang, stop, sandbox, socket, certbot's hook, TLS of the kernel.
 
 Installs into the system it runs in: only for a virtual machine (run_tests)."""
 import json
@@ -165,6 +165,17 @@ def fetch_tls(live):
         same(data.split(b"\r\n\r\n", 1)[1])
         assert data.count(b"\r\n\r\n") and len(data) > 3 * MIB
         return tls.getpeercert(binary_form=True)
+
+
+def counted(name):
+    return int(re.search(rf"^reelcache_{name} (\d+)$",
+                         get("/metrics").decode(), re.M)[1])
+
+
+def test_the_kernel_encrypts(films):
+    before = counted("tls_by_kernel")
+    fetch_tls(films)
+    until(lambda: counted("tls_by_kernel") == before + 1, "it is counted")
 
 
 def test_reload_and_certbots_hook(films):
