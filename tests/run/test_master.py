@@ -317,13 +317,13 @@ def test_watchdog(make, origin):
 
 
 ACTIVATE = """
-import os, sys
+import fcntl, os, sys
 fds = [int(n) for n in sys.argv[1].split(",")]
-for n, fd in enumerate(fds):
-    os.dup2(fd, 50 + n)
-for n in range(len(fds)):
-    os.dup2(50 + n, 3 + n)
-    os.close(50 + n)
+# above any that is open, as theirs may be 3, 4 or the like
+copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, max(fds) + 10) for fd in fds]
+for n, copy in enumerate(copies):
+    os.dup2(copy, 3 + n)
+    os.close(copy)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)),
                   LISTEN_FDNAMES=sys.argv[2])
 os.execv(sys.argv[3], sys.argv[3:])
