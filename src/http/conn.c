@@ -608,8 +608,7 @@ bool conn_host_turn_end(struct conn_host *host)
  */
 static bool is_reading(struct conn *c)
 {
-	uint64_t unread = wire_unread(&c->wire) +
-			  (c->ending ? tls_kernel_holds(c->wire.tls) : 0);
+	uint64_t unread = wire_unread(&c->wire) + wire_held(&c->wire);
 	bool reading = !c->waited_once || unread < c->unread_bytes;
 
 	c->waited_once = true;

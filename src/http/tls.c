@@ -33,14 +33,14 @@
  * handshake.  From then on what is sent is plain text, files go by sendfile(),
  * and only records that are no data (tickets, alerts) come through the BIO.
  */
-/* OpenSSL's BIO_CTRL_SET_KTLS, which its public headers leave out. */
-#define CTRL_SET_KTLS 72
-
 #define RECORD_OVERHEAD 256u /* of four records; what is more is flushed */
 
 /* Read from the socket without a byte of the peer's in it (handshakes, updates
  * of keys) until others have their turn.  More than two records. */
 #define TURN_READ_BYTES 65536u
+
+/* OpenSSL's BIO_CTRL_SET_KTLS, which its public headers leave out. */
+#define CTRL_SET_KTLS 72
 
 struct batch {
 	uint32_t used;

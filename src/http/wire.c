@@ -257,6 +257,11 @@ uint64_t wire_unread(const struct wire *w)
 	return (uint64_t)queued + w->out_bytes - w->out_sent;
 }
 
+uint64_t wire_held(const struct wire *w)
+{
+	return w->tls != NULL ? tls_kernel_holds(w->tls) : 0;
+}
+
 void wire_push(const struct wire *w)
 {
 	int on = 1;
@@ -268,8 +273,7 @@ bool wire_say_end(struct wire *w)
 {
 	bool said = w->tls == NULL || tls_shutdown(w->tls);
 
-	return wire_flush(w) && said &&
-	       (w->tls == NULL || tls_kernel_holds(w->tls) == 0);
+	return wire_flush(w) && said && wire_held(w) == 0;
 }
 
 int wire_shutdown(struct wire *w)

@@ -84,6 +84,10 @@ size_t wire_room(const struct wire *w);
 /* Bytes that were taken and that the peer has not acknowledged. */
 uint64_t wire_unread(const struct wire *w);
 
+/* Bytes that were taken and that TLS of the kernel has not passed on to TCP;
+ * wire_unread() does not count them. */
+uint64_t wire_held(const struct wire *w);
+
 /* What MSG_MORE holds back goes out. */
 void wire_push(const struct wire *w);
 
